@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# How a folder becomes a library, its tests and its fuzz targets.
+
+set(DORMOUSE_SANITIZE "" CACHE STRING "Value for -fsanitize=, empty for none")
+option(DORMOUSE_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
+
+add_library(dormouse_options INTERFACE)
+target_include_directories(dormouse_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
+target_compile_options(dormouse_options INTERFACE
+  -Wall -Wextra -Werror -Wno-missing-field-initializers -fno-omit-frame-pointer)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports these from inside its own headers and for coroutine frames.
+  target_compile_options(dormouse_options INTERFACE
+    -Wno-maybe-uninitialized -Wno-dangling-pointer -Wno-stringop-overflow -Wno-array-bounds
+    -Wno-restrict -Wno-mismatched-new-delete)
+endif()
+if(DORMOUSE_SANITIZE)
+  target_compile_options(dormouse_options INTERFACE -fsanitize=${DORMOUSE_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(dormouse_options INTERFACE -fsanitize=${DORMOUSE_SANITIZE})
+endif()
+if(DORMOUSE_FUZZ)
+  target_compile_options(dormouse_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# dormouse_folder(NAME x [DEPS y...] [LIBS external...] [TEST_LIBS external...])
+# Library dormouse_x from *.cc; test program x_test from *_test.cc; one fuzz program a *_fuzz.cc.
+function(dormouse_folder)
+  cmake_parse_arguments(A "" "NAME" "DEPS;LIBS;TEST_LIBS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cc)
+  file(GLOB tests CONFIGURE_DEPENDS *_test.cc)
+  file(GLOB fuzzers CONFIGURE_DEPENDS *_fuzz.cc)
+  file(GLOB benches CONFIGURE_DEPENDS *_bench.cc)
+  list(REMOVE_ITEM sources ${tests} ${fuzzers} ${benches} dummy)
+  set(deps)
+  foreach(dep ${A_DEPS})
+    list(APPEND deps dormouse_${dep})
+  endforeach()
+  if(sources)
+    add_library(dormouse_${A_NAME} STATIC ${sources})
+    target_link_libraries(dormouse_${A_NAME} PUBLIC dormouse_options ${deps} ${A_LIBS})
+  else()
+    add_library(dormouse_${A_NAME} INTERFACE)
+    target_link_libraries(dormouse_${A_NAME} INTERFACE dormouse_options ${deps} ${A_LIBS})
+  endif()
+  if(tests)
+    add_executable(${A_NAME}_test ${tests})
+    target_link_libraries(${A_NAME}_test PRIVATE dormouse_${A_NAME} ${A_TEST_LIBS} GTest::gmock GTest::gtest GTest::gtest_main)
+    add_test(NAME ${A_NAME} COMMAND ${A_NAME}_test)
+    set_tests_properties(${A_NAME} PROPERTIES TIMEOUT 300)
+  endif()
+  if(DORMOUSE_FUZZ)
+    foreach(fuzzer ${fuzzers})
+      get_filename_component(name ${fuzzer} NAME_WE)
+      add_executable(${name} ${fuzzer})
+      target_link_libraries(${name} PRIVATE dormouse_${A_NAME})
+      target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+      set(corpus)
+      if(IS_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+        set(corpus ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+      endif()
+      # A short fixed run with a fixed seed: the same work each time. New inputs go to a scratch folder.
+      file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz/${name})
+      add_test(NAME fuzz/${name} COMMAND ${name} -seed=1 -runs=20000 -max_len=4096 -timeout=10
+        ${CMAKE_BINARY_DIR}/fuzz/${name} ${corpus})
+      set_tests_properties(fuzz/${name} PROPERTIES TIMEOUT 300 LABELS fuzz)
+    endforeach()
+  endif()
+endfunction()

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The compiled-code engine that all guests of a process share.
+//
+// Threads: any. tick() may be called from a signal handler.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "base/types.h"
+
+namespace dormouse::wasm {
+
+class Engine final : Immovable {
+ public:
+  struct Options {
+    std::uint64_t stack_bytes_max = 1 << 20;  // A guest's own stack; a deeper recursion traps. Fiber stacks are this and a little more.
+  };
+  static Result<std::unique_ptr<Engine>> create(Options options);
+  ~Engine();
+
+  // Ends the running slice of every guest that is running now.
+  void tick() noexcept;
+  // What compiled code depends on besides the module: engine version, settings, CPU features.
+  const std::string& fingerprint() const;
+
+  struct Parts;
+  Parts& parts() { return *parts_; }
+
+ private:
+  explicit Engine(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace dormouse::wasm

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One run of a module: its store, linear memory and the fiber it runs on.
+//
+//   Ready --resume()--> Parked | Preempted --resume()--> ... --> Ended
+//
+// A guest runs only inside resume(). It comes back when the guest parks (an import said Park), when its
+// slice is over (the engine ticked), or when it has ended. After a trap nothing of the store is used again.
+//
+// Ownership: owns store and fiber; shares the module; borrows engine, account and `host`.
+// Threads: one thread at a time; which one may change between calls. request_stop() from any thread.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/memory_account.h"
+#include "base/result.h"
+#include "base/types.h"
+#include "wasm/memory.h"
+
+namespace dormouse::wasm {
+
+class Engine;
+class Module;
+
+// How a guest ended.
+struct Exit {
+  enum class Kind : std::uint8_t { Returned, Exited, Trapped, Stopped };
+  Kind kind = Kind::Returned;
+  std::uint32_t code = 0;               // Exited: proc_exit's argument. Returned: 0.
+  std::string message;                  // Trapped: "wasm trap: out of bounds memory access".
+  std::vector<std::string> backtrace;   // Trapped: innermost first, "name (module+0x1f3a)".
+};
+
+class Instance final : Immovable {
+ public:
+  enum class State : std::uint8_t { Ready, Parked, Preempted, Ended };
+  struct Options {
+    std::shared_ptr<const Module> module;  // Its imports were linked when it was loaded.
+    void* host;                            // Handed to each import.
+    MemoryAccount& account;                // Linear memory and tables are charged here; refused growth is -1 to the guest.
+  };
+  // Instantiates; no guest code runs yet (a start function runs in the first resume()).
+  // Errors: ResourceExhausted when the initial memory passes the account's limit.
+  static Result<std::unique_ptr<Instance>> create(Engine& engine, Options options);
+  ~Instance();
+
+  // Runs the guest until it parks, is pre-empted or ends. REQUIRES: not Ended.
+  State resume() noexcept;
+  State state() const;
+  // REQUIRES: Ended.
+  const Exit& exit() const;
+  // At its next chance the guest is ended with Exit::Kind::Stopped, even out of an endless loop. A parked
+  // guest needs a resume() for it.
+  void request_stop() noexcept;
+
+  Memory memory() const;
+  std::uint64_t memory_bytes() const;
+
+ private:
+  struct Parts;
+  explicit Instance(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace dormouse::wasm
