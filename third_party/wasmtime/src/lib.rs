@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The C API of wasmtime, and the one thing it lacks: a resource limiter that asks the host.
 //!
 //! `wasmtime_store_limiter` takes fixed numbers. A guest's limit is on the sum of its linear
