@@ -1,0 +1,3 @@
+module dormouse.example/sdk/go/overlay
+
+go 1.25
