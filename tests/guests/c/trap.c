@@ -10,6 +10,12 @@ __attribute__((noinline, optnone)) static int recurse(int depth) {
   return recurse(depth + 1) + frame[depth & 255];
 }
 
+// Uses no memory of the guest's, only the machine's own stack.
+__attribute__((noinline)) static int call_deeper(int depth) {
+  if (depth < 0) return 0;
+  return call_deeper(depth + 1) % 7 + depth;
+}
+
 __attribute__((noinline, optnone)) static int divide(int a, int b) { return a / b; }
 
 __attribute__((noinline, optnone)) static int truncate_float(float value) {
@@ -50,6 +56,7 @@ int main(int argc, char** argv) {
   if (strcmp(kind, "integer-overflow") == 0) return divide(INT32_MIN, -1);
   if (strcmp(kind, "bad-conversion") == 0) return truncate_float(1e30f);
   if (strcmp(kind, "stack-overflow") == 0) return recurse(0);
+  if (strcmp(kind, "call-stack-exhausted") == 0) return call_deeper(argc);
   if (strcmp(kind, "call-wrong-type") == 0) return call_wrong_type();
   if (strcmp(kind, "call-null") == 0) return call_null();
   if (strcmp(kind, "abort") == 0) abort();
