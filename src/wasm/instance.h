@@ -5,14 +5,15 @@
 //   Ready --resume()--> Parked | Preempted --resume()--> ... --> Ended
 //
 // A guest runs only inside resume(). It comes back when the guest parks (an import said Park), when its
-// slice is over (the engine ticked), or when it has ended. After a trap nothing of the store is used again.
+// slice is over (the engine ticked), or when it has ended. When it has ended, however it did, its store,
+// memory and stack are gone and the account has its bytes back: after a trap nothing of the store is used again.
 //
 // Ownership: owns store and fiber; shares the module; borrows engine, account and `host`.
 // Threads: one thread at a time; which one may change between calls. request_stop() from any thread.
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,7 @@ struct Exit {
   Kind kind = Kind::Returned;
   std::uint32_t code = 0;               // Exited: proc_exit's argument. Returned: 0.
   std::string message;                  // Trapped: "wasm trap: out of bounds memory access".
-  std::vector<std::string> backtrace;   // Trapped: innermost first, "name (module+0x1f3a)".
+  std::vector<std::string> backtrace;   // Trapped: innermost first, "name (module+0x1f3a)"; at most 64.
 };
 
 class Instance final : Immovable {
@@ -43,9 +44,11 @@ class Instance final : Immovable {
     void* host;                            // Handed to each import.
     MemoryAccount& account;                // Linear memory and tables are charged here; refused growth is -1 to the guest.
   };
-  // Instantiates; no guest code runs yet (a start function runs in the first resume()).
-  // Errors: ResourceExhausted when the initial memory passes the account's limit.
+  // Instantiates; no guest code runs yet (a module with a start function is instantiated in the first resume(),
+  // and has no memory() before). Errors: ResourceExhausted when the initial memory passes the account's limit,
+  // or the host has no room for it.
   static Result<std::unique_ptr<Instance>> create(Engine& engine, Options options);
+  // Safe in any state; a parked guest runs no more code.
   ~Instance();
 
   // Runs the guest until it parks, is pre-empted or ends. REQUIRES: not Ended.
@@ -57,11 +60,15 @@ class Instance final : Immovable {
   // guest needs a resume() for it.
   void request_stop() noexcept;
 
+  // Nothing after the end.
   Memory memory() const;
   std::uint64_t memory_bytes() const;
+  // The fiber's stack, once the guest has run for the first time and until its end; for paging.
+  std::span<std::byte> stack() const;
+
+  struct Parts;
 
  private:
-  struct Parts;
   explicit Instance(std::unique_ptr<Parts> parts);
   std::unique_ptr<Parts> parts_;
 };

@@ -8,7 +8,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -18,16 +21,19 @@
 
 namespace dormouse::wasm {
 
+inline constexpr std::uint64_t kModuleBytesMax = std::uint64_t{1} << 30;  // As wasmtime's own limit.
+
 // What can be told from the module's bytes, without compiling.
 struct ModuleInfo {
-  std::string digest;                     // "sha256:…" of the .wasm
+  std::string digest;                     // "sha256:…" of the .wasm; only inspect_module_file and Module::load fill it.
   std::uint64_t file_bytes = 0;
   std::uint64_t memory_initial_bytes = 0;
   std::uint64_t memory_max_bytes = 0;     // 4 GiB if the module names none.
   std::uint64_t code_bytes = 0;           // Of the code section.
   std::uint64_t data_bytes = 0;           // Of the data section.
-  std::uint32_t functions = 0;
-  struct ImportedName { std::string module, name, kind; };
+  std::uint32_t functions = 0;            // Defined here, not imported.
+  bool start_function = false;            // Code runs at instantiation, before _start.
+  struct ImportedName { std::string module, name, kind; };  // kind: "func", "table", "memory", "global", "tag".
   std::vector<ImportedName> imports;      // In order, as they stand (Go names some twice).
   std::vector<std::string> exports;
   std::vector<std::string> problems;      // Why it cannot run here; empty if it can. A sentence each.
@@ -44,10 +50,12 @@ class Module final : Immovable {
   struct CompileOptions {
     std::string cache_directory;          // $XDG_CACHE_HOME/dormouse/modules or the like; made with mode 0700.
     std::string compiler_program;         // argv[0] of the child: `PROGRAM compile IN.wasm OUT.cwasm`; empty = /proc/self/exe.
-    std::uint64_t compile_memory_bytes_max = 0;  // RLIMIT_AS-like bound for the child; 0 = none.
+    std::uint64_t compile_memory_bytes_max = 0;  // RLIMIT_AS for the child; 0 = none.
   };
-  // Loads PATH (a .wasm): uses a valid `.cwasm` beside it or in the cache, else compiles one into the cache. Blocking: call off the loop.
-  // Errors: NotFound, Corrupt, Unsupported (with the module's problems), Internal.
+  // Loads PATH (a .wasm): uses a valid `.cwasm` beside it (NAME.cwasm for NAME.wasm) or in the cache, else compiles one
+  // into the cache. Blocking: call off the loop. Several processes may load the same module at once: one compiles.
+  // `imports` and what it names must outlive the module.
+  // Errors: NotFound, PermissionDenied, Corrupt, Unsupported (with the module's problems), ResourceExhausted, Internal.
   static Result<std::shared_ptr<const Module>> load(Engine& engine, const std::string& path, std::span<const ImportModule> imports, const CompileOptions& options);
   ~Module();
 
@@ -55,6 +63,8 @@ class Module final : Immovable {
   // The mapping of its machine code, so that it can be dropped while all its guests sleep.
   std::pair<const std::byte*, std::size_t> code_range() const;
   bool compiled_now() const;              // False when it came from a `.cwasm`.
+  // Worth a line in the log if not empty: which `.cwasm` was refused, and why.
+  const std::string& note() const;
 
   struct Parts;
   const Parts& parts() const { return *parts_; }
@@ -65,9 +75,9 @@ class Module final : Immovable {
 };
 
 // The child's work: compiles IN.wasm in this process and writes OUT.cwasm (atomically, mode 0644 less umask) with its binding. Used by
-// `dormouse compile` and `dormouse build`.
+// `dormouse compile` and `dormouse build`. Errors: NotFound, Corrupt, Unsupported, ResourceExhausted, PermissionDenied.
 Result<void> compile_to_file(Engine& engine, const std::string& in_path, const std::string& out_path);
-// Runs the child for it.
+// Runs the child for it; it dies with the calling thread. Empty `program`: this one. 0: no memory limit.
 Result<void> compile_in_child(const std::string& program, const std::string& in_path, const std::string& out_path, std::uint64_t memory_bytes_max);
 
 }  // namespace dormouse::wasm

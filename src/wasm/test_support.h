@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// For this folder's tests: a scratch folder, an engine, a host with a function of each kind.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wasm/engine.h"
+#include "wasm/instance.h"
+#include "wasm/module.h"
+#include "wasm/module_builder.h"
+
+namespace dormouse::wasm::testing {
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+class Scratch {
+ public:
+  Scratch() {
+    std::string name = std::filesystem::temp_directory_path() / "dormouse-wasm-XXXXXX";
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    path = name;
+  }
+  ~Scratch() { std::filesystem::remove_all(path); }
+  std::string file(const std::string& name, std::string_view bytes) const {
+    std::ofstream(path / name, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return path / name;
+  }
+  Module::CompileOptions options() const { return {.cache_directory = path / "cache", .compiler_program = ""}; }
+  std::filesystem::path path;
+};
+
+// What the imports of module "t" see and do.
+struct Host {
+  bool ready = false;              // `wait` returns 7 when it is, and parks while it is not.
+  int waits = 0;                   // Calls of `wait`.
+  std::vector<std::int64_t> notes; // Of `note` and `add`.
+};
+
+std::span<const ImportModule> test_imports();
+Engine& shared_engine();
+// The module, compiled in a child into a cache that all tests share.
+std::shared_ptr<const Module> load(const std::string& wasm);
+
+struct Run {
+  explicit Run(const std::string& wasm, std::uint64_t limit_bytes = 64 << 20) : account(limit_bytes), module(load(wasm)) {
+    auto created = Instance::create(shared_engine(), {.module = module, .host = &host, .account = account});
+    EXPECT_TRUE(created) << created.error().message;
+    if (created) instance = std::move(*created);
+  }
+  Host host;
+  MemoryAccount account;
+  std::shared_ptr<const Module> module;
+  std::unique_ptr<Instance> instance;
+};
+
+}  // namespace dormouse::wasm::testing
