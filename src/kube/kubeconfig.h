@@ -3,7 +3,8 @@
 // Where the API server is and who the host is: from a kubeconfig, read and merged as kubectl does, or from inside a cluster.
 //
 // Everything in a kubeconfig is checked here, so that what comes out can be used as it stands: files are read,
-// data is decoded, and what Dormouse does not support is refused with file, line and what to do.
+// data is decoded, and what Dormouse does not support is refused with file, line and what to do. Unknown fields are
+// left alone, as kubectl leaves them.
 //
 // Ownership: plain values.
 // Threads:   any.
@@ -40,7 +41,7 @@ struct ExecPlugin {
   std::string install_hint;
   bool provide_cluster_info = false;
   std::string cluster_extension_json;  // The cluster's `client.authentication.k8s.io/exec` extension; may be empty.
-  bool interactive_wanted = false;     // interactiveMode IfAvailable; Always is refused, for the host has no terminal to give.
+  // interactiveMode Always is refused: the host has no terminal to give.
 };
 
 struct Impersonation {

@@ -73,6 +73,7 @@ class Upstream {
     Credentials credentials; // The host's own.
     std::uint32_t streams_per_connection_max = 100;  // Never more than the server's SETTINGS allow.
     Nanoseconds connect_timeout = std::chrono::seconds(10);
+    Nanoseconds call_timeout = std::chrono::seconds(30);   // For the whole of a call().
     Nanoseconds ping_interval = std::chrono::seconds(30);  // Only while streams are open; a dead peer is noticed by it.
     Nanoseconds backoff_min = std::chrono::milliseconds(100), backoff_max = std::chrono::seconds(10);
   };
@@ -81,7 +82,8 @@ class Upstream {
 
   // The sink outlives the exchange. Failures to connect are told by on_failure, never from within start().
   virtual std::unique_ptr<Exchange> start(Request request, ExchangeSink& sink) = 0;
-  // A whole small request: body given, response gathered up to `body_bytes_max`. `done` is called once, never from within call().
+  // A whole small request: body given, response gathered up to `body_bytes_max`. `done` is called once, never from within call(), and not
+  // after Upstream has gone. A 401 to the host's own credentials is tried once more with renewed ones, where that is possible.
   using Done = std::function<void(Result<Response>)>;
   virtual void call(Request request, std::string body, std::size_t body_bytes_max, Done done) = 0;
 
