@@ -185,3 +185,16 @@ async fn main() -> anyhow::Result<()> {
     info!("stopped");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::CustomResourceExt;
+
+    #[test]
+    fn crd_yaml_is_what_the_types_say() {
+        let written: serde_json::Value = serde_saphyr::from_str(include_str!("../crd.yaml")).unwrap();
+        let ours = serde_json::to_value(Greeting::crd()).unwrap();
+        assert_eq!(written, ours, "{}", serde_json::to_string_pretty(&ours).unwrap());
+    }
+}

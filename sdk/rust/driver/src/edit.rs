@@ -17,6 +17,7 @@
 //! @optional                       before a @find: the edit may be left out where the anchor is missing
 //! @new src/net/wasi.rs tokio/net.rs   a whole file of ours: where it goes, and its name beside the edit file
 //! @drop-section [lints            manifest sections whose header begins so are removed
+//! @quiet src/lib.rs               no warnings about what the edits leave unused, in a crate whose root this is
 //! ```
 
 use std::fmt;
@@ -35,6 +36,7 @@ pub enum Step {
     Edit { path: String, anchor: String, change: Change, optional: bool },
     New { path: String, source: String },
     DropSection { path: String, header: String },
+    Quiet { path: String },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +44,7 @@ pub struct EditFile {
     pub name: String,
     pub seen: String,
     pub steps: Vec<Step>,
+    text: String,
 }
 
 /// Why an edit file could not be read or applied: one sentence.
@@ -61,7 +64,7 @@ fn fail<T>(text: String) -> Result<T, Error> {
 
 /// Reads the text of an edit file. `origin` is its name for error messages.
 pub fn parse(origin: &str, text: &str) -> Result<EditFile, Error> {
-    let mut file = EditFile { name: String::new(), seen: String::new(), steps: Vec::new() };
+    let mut file = EditFile { name: String::new(), seen: String::new(), steps: Vec::new(), text: text.to_string() };
     let mut path = String::new();
     let mut optional = false;
     let mut lines = text.lines().enumerate().peekable();
@@ -86,6 +89,7 @@ pub fn parse(origin: &str, text: &str) -> Result<EditFile, Error> {
                 }
                 None => return fail(format!("{origin}:{at}: @new needs two names")),
             },
+            "quiet" => file.steps.push(Step::Quiet { path: rest.to_string() }),
             "drop-section" if !path.is_empty() && !rest.is_empty() => {
                 file.steps.push(Step::DropSection { path: path.clone(), header: rest.to_string() })
             }
@@ -188,6 +192,19 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
 }
 
 impl EditFile {
+    /// A name for this state of the edits: changes with the edit file or a file of ours that it puts in.
+    pub fn digest(&self, ours: &Path) -> Result<String, Error> {
+        let mut parts = vec![self.text.clone().into_bytes()];
+        for step in &self.steps {
+            if let Step::New { source, .. } = step {
+                let path = ours.join(source);
+                let bytes = std::fs::read(&path);
+                parts.push(bytes.map_err(|e| Error(format!("cannot read {}: {e}", path.display())))?);
+            }
+        }
+        Ok(crate::digest(&parts))
+    }
+
     /// Applies every step to the copy of the crate at `dir`. `ours` is the folder that holds whole files of ours.
     pub fn apply(&self, version: &str, dir: &Path, ours: &Path) -> Result<(), Error> {
         let who = format!("{} {}", self.name, version);
@@ -204,6 +221,11 @@ impl EditFile {
                     std::fs::copy(&from, &to).map_err(|e| {
                         Error(format!("{who}: cannot put {} in as {path}: {e}", from.display()))
                     })?;
+                }
+                Step::Quiet { path } => {
+                    let file = dir.join(path);
+                    let text = read(&file, &who, path, &hint)?;
+                    write(&file, &format!("#![allow(unused)]\n{text}"), &who)?;
                 }
                 Step::DropSection { path, header } => {
                     let file = dir.join(path);

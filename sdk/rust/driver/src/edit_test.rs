@@ -35,6 +35,7 @@ not there
 never
 @end
 @new src/ours.rs whole.rs
+@quiet src/ours.rs
 @file Cargo.toml
 @drop-section [lints
 ";
@@ -59,7 +60,7 @@ fn applies_each_kind_of_change() {
         read("src/lib.rs"),
         "// above a\nfn a() {}\nfn b() {\n    22\n}\nfn c() {}\n// below c\n// SAME SAME"
     );
-    assert_eq!(read("src/ours.rs"), "ours");
+    assert_eq!(read("src/ours.rs"), "#![allow(unused)]\nours");
     assert_eq!(read("Cargo.toml"), "[package]\nx\n[features]\ny\n");
 }
 

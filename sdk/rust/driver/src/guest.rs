@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::edit::{self, EditFile};
 use crate::json::{self, Json};
-use crate::shadow;
+use crate::{digest, shadow};
 
 const TARGET: &str = "wasm32-wasip1";
 /// Crates that bind C libraries for TLS. A guest needs none: the host speaks TLS.
@@ -71,17 +71,6 @@ fn output(mut command: Command, doing: &str) -> Result<String, String> {
     Err(format!("{doing}:\n{}", String::from_utf8_lossy(&out.stderr).trim_end()))
 }
 
-/// 64-bit FNV-1a: names folders of the cache; nothing is trusted because of it.
-fn digest(parts: &[&[u8]]) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for part in parts {
-        for byte in part.iter().chain(&(part.len() as u64).to_le_bytes()) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    }
-    format!("{hash:016x}")
-}
-
 pub fn build(options: &Options) -> Result<(), String> {
     let started = Instant::now();
     let dir = options.dir.canonicalize().map_err(|e| format!("cannot open {}: {e}", options.dir.display()))?;
@@ -99,8 +88,7 @@ pub fn build(options: &Options) -> Result<(), String> {
 
     // The shadow belongs to this tree and is laid anew; one build of a tree at a time.
     let edits = read_edits(&options.edits)?;
-    let edits_digest = digest_of_edits(&options.edits)?;
-    let key = digest(&[root.as_os_str().as_encoded_bytes()]);
+    let key = digest(&[root.as_os_str().as_encoded_bytes().to_vec()]);
     let base = options.cache.join("shadow").join(&key);
     let _only_one = lock(&options.cache.join("shadow").join(format!("{key}.lock")))?;
     let shadow_root =
@@ -114,13 +102,13 @@ pub fn build(options: &Options) -> Result<(), String> {
 
     let metadata = metadata(&shadow_dir, &options.cargo_flags, &[])?;
     let (package, bin) = choose_bin(options, &metadata, &shadow_dir)?;
-    let patches = patch(options, &edits, &edits_digest, &metadata)?;
+    let patches = patch(options, &edits, &metadata)?;
     let named: Vec<&str> = patches.iter().map(|p| p.label.as_str()).collect();
     options.say("edits", &if named.is_empty() { "none needed".into() } else { named.join(", ") });
 
     // Cargo resolved with the patches before: start from that result, so nothing can move and no index is asked.
     let patch_keys: String = patches.iter().map(|p| p.label.as_str()).collect::<Vec<_>>().join(",");
-    let lock_key = digest(&[&operators_lock, patch_keys.as_bytes()]);
+    let lock_key = digest(&[operators_lock.clone(), patch_keys.into_bytes()]);
     let kept_lock = options.cache.join("shadow").join(format!("{key}-{lock_key}.Cargo.lock"));
     if !operators_lock.is_empty() && kept_lock.is_file() {
         fs::copy(&kept_lock, &lock).map_err(|e| format!("cannot copy {}: {e}", kept_lock.display()))?;
@@ -249,29 +237,6 @@ fn read_edits(dir: &Path) -> Result<Vec<EditFile>, String> {
     Ok(found)
 }
 
-/// A digest of everything in the edits' folder, so that a change there makes new copies.
-fn digest_of_edits(dir: &Path) -> Result<String, String> {
-    fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                walk(&path, files)?;
-            } else {
-                files.push(path);
-            }
-        }
-        Ok(())
-    }
-    let mut files = Vec::new();
-    walk(dir, &mut files).map_err(|e| format!("cannot read {}: {e}", dir.display()))?;
-    files.sort();
-    let mut texts = Vec::new();
-    for file in &files {
-        texts.push(fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?);
-    }
-    Ok(digest(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>()))
-}
-
 struct Patch {
     name: String,
     version: String,
@@ -280,7 +245,7 @@ struct Patch {
 }
 
 /// Makes the edited copy of each crate that has edits and is in the operator's resolution.
-fn patch(options: &Options, edits: &[EditFile], edits_digest: &str, metadata: &Json) -> Result<Vec<Patch>, String> {
+fn patch(options: &Options, edits: &[EditFile], metadata: &Json) -> Result<Vec<Patch>, String> {
     let used: BTreeSet<&str> =
         metadata.get("resolve").get("nodes").list().iter().map(|n| n.get("id").text()).collect();
     let mut patches = Vec::new();
@@ -295,7 +260,7 @@ fn patch(options: &Options, edits: &[EditFile], edits_digest: &str, metadata: &J
             continue;
         }
         let from = Path::new(package.get("manifest_path").text()).parent().ok_or("a crate without a folder")?;
-        let copy = options.cache.join("crates").join(format!("{name}-{version}-{edits_digest}"));
+        let copy = options.cache.join("crates").join(format!("{name}-{version}-{}", edit.digest(&options.edits).map_err(|e| e.0)?));
         if !copy.join("Cargo.toml").is_file() {
             let fresh = options.cache.join("crates").join(format!(".{name}-{version}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&fresh);

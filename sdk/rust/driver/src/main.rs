@@ -14,6 +14,17 @@ mod testing;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// 64-bit FNV-1a: names folders of the cache; nothing is trusted because of it.
+fn digest(parts: &[Vec<u8>]) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for part in parts {
+        for byte in part.iter().chain(&(part.len() as u64).to_le_bytes()) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
+}
+
 const USAGE: &str = "usage: driver build --dir DIR --out NAME.wasm [--edits DIR] [--package P] [--bin NAME]
                     [--profile release] [--features F]... [--no-default-features] [--all-features] [--quiet]
 The cache is $DORMOUSE_CACHE, else ~/.cache/dormouse.";
