@@ -17,9 +17,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,19 +64,19 @@ func run(arguments []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if verb == "write" {
-		made, err := p.overlay(program)
-		if err != nil {
-			return err
-		}
-		_, err = made.write(path)
-		return err
-	}
 	root, err := cacheFolder(*cache)
 	if err != nil {
 		return err
 	}
-	return p.build(program, root, path, out)
+	made, err := p.overlay(program, filepath.Join(root, "modules"))
+	if err != nil {
+		return err
+	}
+	if verb == "write" {
+		_, err = made.write(path)
+		return err
+	}
+	return p.build(program, made, root, path, out)
 }
 
 func cacheFolder(given string) (string, error) {
@@ -92,12 +93,8 @@ func cacheFolder(given string) (string, error) {
 	return filepath.Abs(filepath.Join(given, "go-overlay"))
 }
 
-func (p project) build(program goPackage, cache, target string, out io.Writer) error {
+func (p project) build(program goPackage, made overlay, cache, target string, out io.Writer) error {
 	started := time.Now()
-	made, err := p.overlay(program)
-	if err != nil {
-		return err
-	}
 	file, err := made.write(filepath.Join(cache, made.digest()))
 	if err != nil {
 		return err
@@ -124,12 +121,14 @@ func (p project) build(program goPackage, cache, target string, out io.Writer) e
 // overlay is what a program's packages get, as content: the same inputs give the same one.
 type overlay struct {
 	files    map[string][]byte // by the path that each one stands for
+	links    map[string]string // the same for files that lie somewhere else unchanged
 	changed  []string          // packages
 	versions []string
 	notes    []string
 }
 
-func (p project) overlay(program goPackage) (overlay, error) {
+// overlay makes the overlay of a program; modules is the folder in which modules of the module cache seem to lie.
+func (p project) overlay(program goPackage, modules string) (overlay, error) {
 	packages, err := p.list("-deps", "--", program.ImportPath)
 	if err != nil {
 		return overlay{}, err
@@ -138,7 +137,8 @@ func (p project) overlay(program goPackage) (overlay, error) {
 	for _, pkg := range packages {
 		byPath[pkg.ImportPath] = pkg
 	}
-	made := overlay{files: map[string][]byte{}, versions: []string{p.goVersion}}
+	made := overlay{files: map[string][]byte{}, links: map[string]string{}, versions: []string{p.goVersion}}
+	var replaced []goModule
 	for _, patch := range patches {
 		pkg, used := byPath[patch.importPath]
 		if !used {
@@ -152,8 +152,22 @@ func (p project) overlay(program goPackage) (overlay, error) {
 		if err != nil {
 			return overlay{}, fmt.Errorf("this Dormouse does not know this version: %w", err)
 		}
+		place := func(path string) string { return path }
+		if pkg.Module != nil && beneath(pkg.Dir, p.moduleCache) {
+			folder := standIn(modules, *pkg.Module)
+			place = func(path string) string { return folder + strings.TrimPrefix(path, pkg.Module.Dir) }
+			if !slices.ContainsFunc(replaced, func(m goModule) bool { return m.Path == pkg.Module.Path }) {
+				replaced = append(replaced, *pkg.Module)
+				links, err := moduleFiles(*pkg.Module, folder)
+				if err != nil {
+					return overlay{}, err
+				}
+				maps.Copy(made.links, links)
+			}
+		}
 		for path, text := range files {
-			made.files[path] = text
+			made.files[place(path)] = text
+			delete(made.links, place(path))
 		}
 		made.changed = append(made.changed, patch.importPath)
 		if pkg.Module != nil && !pkg.Standard {
@@ -163,23 +177,23 @@ func (p project) overlay(program goPackage) (overlay, error) {
 			}
 		}
 	}
-	return made, nil
-}
-
-func (o overlay) paths() []string {
-	var paths []string
-	for path := range o.files {
-		paths = append(paths, path)
+	if len(replaced) > 0 {
+		path, text, err := p.replaceModules(modules, replaced)
+		if err != nil {
+			return overlay{}, err
+		}
+		made.files[path] = text
 	}
-	sort.Strings(paths)
-	return paths
+	return made, nil
 }
 
 func (o overlay) digest() string {
 	hash := sha256.New()
-	for _, path := range o.paths() {
-		fmt.Fprintf(hash, "%d %s %d ", len(path), path, len(o.files[path]))
-		hash.Write(o.files[path])
+	for _, path := range slices.Sorted(maps.Keys(o.files)) {
+		fmt.Fprintf(hash, "%q %q\n", path, o.files[path])
+	}
+	for _, path := range slices.Sorted(maps.Keys(o.links)) {
+		fmt.Fprintf(hash, "%q %q\n", path, o.links[path])
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:32]
 }
@@ -190,8 +204,8 @@ func (o overlay) write(folder string) (string, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	replace := map[string]string{}
-	for i, path := range o.paths() {
+	replace := maps.Clone(o.links)
+	for i, path := range slices.Sorted(maps.Keys(o.files)) {
 		name := fmt.Sprintf("%02d_%s", i, filepath.Base(path))
 		replace[path] = filepath.Join(folder, name)
 		if err := writeFile(replace[path], o.files[path]); err != nil {

@@ -27,6 +27,7 @@ type goPackage struct {
 type goModule struct {
 	Path    string
 	Version string
+	Dir     string
 	Replace *goModule
 }
 
@@ -46,8 +47,11 @@ func (m goModule) version() string {
 // project is the operator's module. Its own go command decides everything (toolchain line, workspace,
 // vendor folder, GOFLAGS): it is run in the module's folder.
 type project struct {
-	dir       string
-	goVersion string
+	dir         string
+	goVersion   string
+	goMod       string
+	goWork      string // "" without a workspace
+	moduleCache string
 }
 
 // guestEnvironment makes the go command see the module as it will be for a guest.
@@ -86,10 +90,10 @@ func openProject(dir string) (project, error) {
 	}
 	p := project{dir: dir}
 	var out bytes.Buffer
-	if err := p.goCommand(&out, "env", "-json", "GOVERSION", "GOMOD"); err != nil {
+	if err := p.goCommand(&out, "env", "-json", "GOVERSION", "GOMOD", "GOWORK", "GOMODCACHE"); err != nil {
 		return project{}, err
 	}
-	var env struct{ GOVERSION, GOMOD string }
+	var env struct{ GOVERSION, GOMOD, GOWORK, GOMODCACHE string }
 	if err := json.Unmarshal(out.Bytes(), &env); err != nil {
 		return project{}, err
 	}
@@ -97,6 +101,11 @@ func openProject(dir string) (project, error) {
 		return project{}, fmt.Errorf("%s is not within a Go module: there is no go.mod", dir)
 	}
 	p.goVersion = env.GOVERSION
+	p.goMod = env.GOMOD
+	p.moduleCache = env.GOMODCACHE
+	if env.GOWORK != "off" {
+		p.goWork = env.GOWORK
+	}
 	return p, nil
 }
 
