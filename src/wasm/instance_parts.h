@@ -44,6 +44,7 @@ struct ParkedCall {
   std::array<Value, kParametersMax> values;
   wasmtime_val_t* results = nullptr;
   wasm_trap_t** trap = nullptr;
+  bool just_begun = false;  // wasmtime asks once more in the resume() that the call parked in.
 };
 
 struct Instance::Parts {

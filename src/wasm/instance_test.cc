@@ -29,27 +29,27 @@ std::string with_imports(std::initializer_list<std::array<std::string_view, 3>> 
 }
 
 TEST(Instance, RunsToItsEnd) {
-  Run run(program(op::i32(1) + op::drop));
+  Guest run(program(op::i32(1) + op::drop));
   EXPECT_EQ(run.instance->state(), State::Ready);
   EXPECT_EQ(run.instance->resume(), State::Ended);
   EXPECT_EQ(run.instance->exit().kind, Exit::Kind::Returned);
 }
 
 TEST(Instance, CallsTheHostWithTheGuestsValuesAndMemory) {
-  Run run(with_imports({{"add", "iI", "I"}, {"peek", "i", "i"}, {"note", "i", ""}},
+  Guest run(with_imports({{"add", "iI", "I"}, {"peek", "i", "i"}, {"note", "i", ""}},
                        op::i32(-2) + op::i64(1LL << 40) + op::call(0) + op::drop + op::i32(8) + op::call(1) + op::call(2)));
   EXPECT_EQ(run.instance->resume(), State::Ended);
   EXPECT_THAT(run.host.notes, ElementsAre((1LL << 40) - 2, 42));
 }
 
 TEST(Instance, TakesAnImportThatIsNamedTwice) {
-  Run run(with_imports({{"note", "i", ""}, {"note", "i", ""}}, op::i32(1) + op::call(0) + op::i32(2) + op::call(1)));
+  Guest run(with_imports({{"note", "i", ""}, {"note", "i", ""}}, op::i32(1) + op::call(0) + op::i32(2) + op::call(1)));
   EXPECT_EQ(run.instance->resume(), State::Ended);
   EXPECT_THAT(run.host.notes, ElementsAre(1, 2));
 }
 
 TEST(Instance, EndsWithTheCodeTheGuestGave) {
-  Run run(with_imports({{"exit", "i", ""}}, op::i32(-3) + op::call(0) + op::unreachable));
+  Guest run(with_imports({{"exit", "i", ""}}, op::i32(-3) + op::call(0) + op::unreachable));
   EXPECT_EQ(run.instance->resume(), State::Ended);
   EXPECT_EQ(run.instance->exit().kind, Exit::Kind::Exited);
   EXPECT_EQ(run.instance->exit().code, 0xfffffffdu);
@@ -57,7 +57,7 @@ TEST(Instance, EndsWithTheCodeTheGuestGave) {
 }
 
 TEST(Instance, TellsWhichHostFunctionTheGuestBrokeTheRulesOf) {
-  Run run(with_imports({{"refuse", "", ""}}, op::call(0)));
+  Guest run(with_imports({{"refuse", "", ""}}, op::call(0)));
   EXPECT_EQ(run.instance->resume(), State::Ended);
   EXPECT_EQ(run.instance->exit().kind, Exit::Kind::Trapped);
   EXPECT_THAT(run.instance->exit().message, StartsWith("t.refuse "));
@@ -66,19 +66,17 @@ TEST(Instance, TellsWhichHostFunctionTheGuestBrokeTheRulesOf) {
 
 TEST(Instance, ParksAndResumesAHundredThousandTimes) {
   constexpr int kTimes = 100'000;
-  Run run(with_imports({{"wait", "", "i"}}, op::loop + op::call(0) + op::drop + op::br(0) + op::end));
+  Guest run(with_imports({{"wait", "", "i"}}, op::loop + op::call(0) + op::drop + op::br(0) + op::end));
+  ASSERT_EQ(run.instance->resume(), State::Parked);
   for (int i = 0; i < kTimes; ++i) {
-    run.host.ready = false;
+    run.host.grants = 1;
     ASSERT_EQ(run.instance->resume(), State::Parked);
-    run.host.ready = true;
-    // The first call returns, the next one must park again.
-    run.host.ready = false;
   }
-  EXPECT_EQ(run.host.waits, kTimes);
+  EXPECT_EQ(run.host.waits, 1 + 2 * kTimes);
 }
 
 TEST(Instance, GoesOnWhereItParked) {
-  Run run(with_imports({{"wait", "", "i"}, {"note", "i", ""}}, op::call(0) + op::call(1)));
+  Guest run(with_imports({{"wait", "", "i"}, {"note", "i", ""}}, op::call(0) + op::call(1)));
   EXPECT_EQ(run.instance->resume(), State::Parked);
   EXPECT_EQ(run.instance->resume(), State::Parked);
   EXPECT_TRUE(run.host.notes.empty());
@@ -90,7 +88,7 @@ TEST(Instance, GoesOnWhereItParked) {
 
 TEST(Instance, CanEndOutOfAPark) {
   for (const int argument : {5, -1}) {
-    Run run(with_imports({{"wait_or_exit", "i", ""}}, op::i32(argument) + op::call(0)));
+    Guest run(with_imports({{"wait_or_exit", "i", ""}}, op::i32(argument) + op::call(0)));
     EXPECT_EQ(run.instance->resume(), State::Parked);
     run.host.ready = true;
     EXPECT_EQ(run.instance->resume(), State::Ended);
@@ -100,7 +98,7 @@ TEST(Instance, CanEndOutOfAPark) {
 }
 
 TEST(Instance, MovesBetweenThreads) {
-  Run run(with_imports({{"wait", "", "i"}, {"note", "i", ""}}, op::loop + op::call(0) + op::call(1) + op::br(0) + op::end));
+  Guest run(with_imports({{"wait", "", "i"}, {"note", "i", ""}}, op::loop + op::call(0) + op::call(1) + op::br(0) + op::end));
   for (int i = 0; i < 20; ++i) {
     std::thread([&] { EXPECT_EQ(run.instance->resume(), State::Parked); }).join();
   }
@@ -110,8 +108,8 @@ TEST(Instance, MovesBetweenThreads) {
 
 TEST(Instance, MayBeDeletedInAnyState) {
   const std::string parks = with_imports({{"wait", "", "i"}}, op::call(0) + op::drop);
-  Run ready(parks);
-  Run parked(parks);
+  Guest ready(parks);
+  Guest parked(parks);
   EXPECT_EQ(parked.instance->resume(), State::Parked);
   parked.instance.reset();
   EXPECT_EQ(parked.account.used_bytes(), 0u);
@@ -121,7 +119,7 @@ TEST(Instance, MayBeDeletedInAnyState) {
 }
 
 TEST(Instance, IsPreemptedByATickAndGoesOn) {
-  Run run(program(op::loop + op::br(0) + op::end));
+  Guest run(program(op::loop + op::br(0) + op::end));
   std::atomic<bool> done = false;
   std::thread ticker([&] {
     while (!done) shared_engine().tick();
@@ -134,7 +132,7 @@ TEST(Instance, IsPreemptedByATickAndGoesOn) {
 }
 
 TEST(Instance, IsNotPreemptedForTicksWhileItWasAway) {
-  Run run(with_imports({{"wait", "", "i"}}, op::loop + op::call(0) + op::drop + op::br(0) + op::end));
+  Guest run(with_imports({{"wait", "", "i"}}, op::loop + op::call(0) + op::drop + op::br(0) + op::end));
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(run.instance->resume(), State::Parked);
     for (int k = 0; k < 3; ++k) shared_engine().tick();
@@ -142,7 +140,7 @@ TEST(Instance, IsNotPreemptedForTicksWhileItWasAway) {
 }
 
 TEST(Instance, IsStoppedOutOfAnEndlessLoop) {
-  Run run(program(op::loop + op::br(0) + op::end));
+  Guest run(program(op::loop + op::br(0) + op::end));
   std::thread stopper([&] { run.instance->request_stop(); });
   while (run.instance->resume() != State::Ended) {}
   stopper.join();
@@ -151,7 +149,7 @@ TEST(Instance, IsStoppedOutOfAnEndlessLoop) {
 }
 
 TEST(Instance, IsStoppedWhileParkedWithoutRunningAgain) {
-  Run run(with_imports({{"wait", "", "i"}}, op::call(0) + op::drop));
+  Guest run(with_imports({{"wait", "", "i"}}, op::call(0) + op::drop));
   EXPECT_EQ(run.instance->resume(), State::Parked);
   run.host.ready = true;
   run.instance->request_stop();
@@ -161,7 +159,7 @@ TEST(Instance, IsStoppedWhileParkedWithoutRunningAgain) {
 }
 
 TEST(Instance, RefusesGrowthPastTheLimitAndCountsIt) {
-  Run run(with_imports({{"note", "i", ""}}, op::i32(2) + op::memory_grow + op::call(0) + op::i32(2) + op::memory_grow + op::call(0) + op::memory_size + op::call(0) +
+  Guest run(with_imports({{"note", "i", ""}}, op::i32(2) + op::memory_grow + op::call(0) + op::i32(2) + op::memory_grow + op::call(0) + op::memory_size + op::call(0) +
                                                 op::i32(1) + op::memory_grow + op::call(0)),
           4 * kPage);
   EXPECT_EQ(run.account.used_bytes(), kPage);
@@ -172,7 +170,7 @@ TEST(Instance, RefusesGrowthPastTheLimitAndCountsIt) {
 }
 
 TEST(Instance, CountsGrowthWhileItRuns) {
-  Run run(with_imports({{"wait", "", "i"}}, op::i32(2) + op::memory_grow + op::drop + op::call(0) + op::drop));
+  Guest run(with_imports({{"wait", "", "i"}}, op::i32(2) + op::memory_grow + op::drop + op::call(0) + op::drop));
   EXPECT_EQ(run.instance->resume(), State::Parked);
   EXPECT_EQ(run.account.used_bytes(), 3 * kPage);
   EXPECT_EQ(run.instance->memory_bytes(), 3 * kPage);
@@ -187,7 +185,7 @@ TEST(Instance, CountsTables) {
   m.table(1000);
   m.export_memory();
   m.export_function("_start", m.function("", "", op::ref_null() + op::i32(1 << 20) + op::table_grow() + op::call(0)));
-  Run run(m.bytes(), kPage + 100'000);
+  Guest run(m.bytes(), kPage + 100'000);
   EXPECT_EQ(run.account.used_bytes(), kPage + 8000);
   EXPECT_EQ(run.instance->resume(), State::Ended);
   EXPECT_THAT(run.host.notes, ElementsAre(-1));
@@ -239,7 +237,7 @@ TEST_P(Traps, AreToldByTheirKindAndPlace) {
   const auto inner = m.function("", "", GetParam().code, 1, "_ZN5guest5inner17h0123456789abcdefE");
   const auto middle = m.function("", "", op::call(inner));
   m.export_function("_start", m.function("", "", op::call(middle), 0, "main\x1b[31m"));
-  Run run(m.bytes());
+  Guest run(m.bytes());
   EXPECT_EQ(run.instance->resume(), State::Ended);
   const Exit& exit = run.instance->exit();
   EXPECT_EQ(exit.kind, Exit::Kind::Trapped);
@@ -261,9 +259,9 @@ TEST(Instance, TrapsWhenItsStackOverflowsAndOthersGoOn) {
   m.memory(1);
   m.export_memory();
   m.export_function("_start", m.function("", "", op::call(0), 0, "deeper"));
-  Run other(with_imports({{"wait", "", "i"}}, op::call(0) + op::drop));
+  Guest other(with_imports({{"wait", "", "i"}}, op::call(0) + op::drop));
   EXPECT_EQ(other.instance->resume(), State::Parked);
-  Run run(m.bytes());
+  Guest run(m.bytes());
   EXPECT_EQ(run.instance->resume(), State::Ended);
   EXPECT_EQ(run.instance->exit().message, "wasm trap: call stack exhausted");
   EXPECT_EQ(run.instance->exit().backtrace.size(), 64u);
@@ -286,7 +284,7 @@ ModuleBuilder with_start_function(const std::string& code) {
 }
 
 TEST(Instance, RunsAStartFunctionInTheFirstResumeWithParksAndMemory) {
-  Run run(with_start_function(op::i32(8) + op::call(2) + op::call(1) + op::call(0) + op::call(1)).bytes());
+  Guest run(with_start_function(op::i32(8) + op::call(2) + op::call(1) + op::call(0) + op::call(1)).bytes());
   EXPECT_TRUE(run.host.notes.empty());
   EXPECT_EQ(run.instance->memory_bytes(), 0u);
   EXPECT_EQ(run.instance->resume(), State::Parked);
@@ -297,7 +295,7 @@ TEST(Instance, RunsAStartFunctionInTheFirstResumeWithParksAndMemory) {
 }
 
 TEST(Instance, IsPreemptedAndStoppedInItsStartFunction) {
-  Run run(with_start_function(op::loop + op::br(0) + op::end).bytes());
+  Guest run(with_start_function(op::loop + op::br(0) + op::end).bytes());
   std::thread stopper([&] { run.instance->request_stop(); });
   while (run.instance->resume() != State::Ended) {}
   stopper.join();
@@ -305,7 +303,7 @@ TEST(Instance, IsPreemptedAndStoppedInItsStartFunction) {
 }
 
 TEST(Instance, TellsOfATrapInItsStartFunction) {
-  Run run(with_start_function(op::unreachable).bytes());
+  Guest run(with_start_function(op::unreachable).bytes());
   EXPECT_EQ(run.instance->resume(), State::Ended);
   EXPECT_EQ(run.instance->exit().message, "wasm trap: unreachable instruction executed");
   EXPECT_THAT(run.instance->exit().backtrace, ElementsAre(StartsWith("begin ")));
@@ -326,9 +324,9 @@ std::size_t count_mappings() {
 TEST(Instance, LeavesNoMappingOrDescriptorBehind) {
   const std::string parks = with_imports({{"wait", "", "i"}}, op::call(0) + op::drop + op::unreachable);
   const auto round = [&](int count) {
-    std::vector<std::unique_ptr<Run>> runs;
+    std::vector<std::unique_ptr<Guest>> runs;
     for (int i = 0; i < count; ++i) {
-      runs.push_back(std::make_unique<Run>(parks));
+      runs.push_back(std::make_unique<Guest>(parks));
       if (i % 4 == 0) continue;  // Deleted before it ran,
       EXPECT_EQ(runs.back()->instance->resume(), State::Parked);
       if (i % 4 == 1) continue;  // while parked,

@@ -91,7 +91,10 @@ bool try_parked_call(Instance::Parts& guest, wasmtime_caller_t* caller) {
   return true;
 }
 
-bool resume_parked(void* env) noexcept { return try_parked_call(*static_cast<Instance::Parts*>(env), nullptr); }
+bool resume_parked(void* env) noexcept {
+  auto& guest = *static_cast<Instance::Parts*>(env);
+  return !std::exchange(guest.parked.just_begun, false) && try_parked_call(guest, nullptr);
+}
 
 void call_parking(void* env, wasmtime_caller_t* caller, const wasmtime_val_t* arguments, std::size_t argument_count, wasmtime_val_t* results,
                   std::size_t, wasm_trap_t** trap, wasmtime_async_continuation_t* continuation) noexcept {
@@ -110,6 +113,7 @@ void call_parking(void* env, wasmtime_caller_t* caller, const wasmtime_val_t* ar
   if (try_parked_call(guest, caller)) {
     *continuation = {&already_done, nullptr, nullptr};
   } else {
+    guest.parked.just_begun = true;
     *continuation = {&resume_parked, &guest, nullptr};
   }
 }

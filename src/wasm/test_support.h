@@ -46,6 +46,7 @@ class Scratch {
 // What the imports of module "t" see and do.
 struct Host {
   bool ready = false;              // `wait` returns 7 when it is, and parks while it is not.
+  int grants = 0;                  // So many calls of `wait` return 7 though it is not ready.
   int waits = 0;                   // Calls of `wait`.
   std::vector<std::int64_t> notes; // Of `note` and `add`.
 };
@@ -55,8 +56,8 @@ Engine& shared_engine();
 // The module, compiled in a child into a cache that all tests share.
 std::shared_ptr<const Module> load(const std::string& wasm);
 
-struct Run {
-  explicit Run(const std::string& wasm, std::uint64_t limit_bytes = 64 << 20) : account(limit_bytes), module(load(wasm)) {
+struct Guest {
+  explicit Guest(const std::string& wasm, std::uint64_t limit_bytes = 64 << 20) : account(limit_bytes), module(load(wasm)) {
     auto created = Instance::create(shared_engine(), {.module = module, .host = &host, .account = account});
     EXPECT_TRUE(created) << created.error().message;
     if (created) instance = std::move(*created);

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "wasm/slice_timer.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <thread>
+
+#include "wasm/test_support.h"
+
+namespace dormouse::wasm::testing {
+namespace {
+
+using State = Instance::State;
+
+std::chrono::nanoseconds thread_cpu() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+TEST(SliceTimer, EndsTheSlicesOfAnEndlessLoop) {
+  Guest run(program(op::loop + op::br(0) + op::end));
+  std::thread([&] {
+    auto timer = SliceTimer::create(shared_engine());
+    ASSERT_TRUE(timer) << timer.error().message;
+    constexpr int kSlices = 10;
+    const auto before = thread_cpu();
+    for (int i = 0; i < kSlices; ++i) EXPECT_EQ(run.instance->resume(), State::Preempted);
+    const auto slice = (thread_cpu() - before) / kSlices;
+    // A kernel tick is 1 to 10 ms; no other worker ticks in this test.
+    EXPECT_GE(slice, std::chrono::milliseconds(3));
+    EXPECT_LE(slice, std::chrono::milliseconds(25));
+    std::printf("slice: %.2f ms\n", static_cast<double>(slice.count()) / 1e6);
+  }).join();
+  run.instance.reset();
+}
+
+TEST(SliceTimer, DoesNotTickWhileTheGuestIsParked) {
+  ModuleBuilder m;
+  m.import("t", "wait", "", "i");
+  m.memory(1);
+  m.export_memory();
+  m.export_function("_start", m.function("", "", op::loop + op::call(0) + op::drop + op::br(0) + op::end));
+  Guest run(m.bytes());
+  std::thread([&] {
+    auto timer = SliceTimer::create(shared_engine());
+    ASSERT_TRUE(timer) << timer.error().message;
+    EXPECT_EQ(run.instance->resume(), State::Parked);
+    const std::uint64_t ticks = shared_engine().ticks();
+    // Time passes here without this thread on a CPU: many slices long.
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::usleep(100'000);
+      ::_exit(0);
+    }
+    while (::waitpid(child, nullptr, 0) < 0) {}
+    EXPECT_EQ(run.instance->resume(), State::Parked);
+    EXPECT_EQ(shared_engine().ticks(), ticks);
+  }).join();
+}
+
+TEST(SliceTimer, IsGoneWhenDestroyed) {
+  std::thread([] {
+    for (int i = 0; i < 100; ++i) {
+      auto timer = SliceTimer::create(shared_engine(), std::chrono::microseconds(100));
+      ASSERT_TRUE(timer) << timer.error().message;
+    }
+    const std::uint64_t ticks = shared_engine().ticks();
+    for (const auto until = thread_cpu() + std::chrono::milliseconds(50); thread_cpu() < until;) {}
+    EXPECT_EQ(shared_engine().ticks(), ticks);
+  }).join();
+}
+
+}  // namespace
+}  // namespace dormouse::wasm::testing
