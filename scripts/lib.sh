@@ -33,7 +33,7 @@ run_logged() {
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
     if [ "$SECONDS" -ge "$next" ]; then
-      say "$name: $((SECONDS - start)) s: $(tail -n1 "$log" | tr -d '\r' | cut -c1-100)"
+      say "$name: $((SECONDS - start)) s  $(tail -n1 "$log" | tr -d '\r' | cut -c1-100)"
       next=$((SECONDS + 15))
     fi
   done

@@ -4,7 +4,7 @@ package e2e
 
 import (
 	"context"
-	"os/exec"
+	"os"
 	"testing"
 	"time"
 
@@ -75,6 +75,22 @@ subjects: [{kind: ServiceAccount, name: reader}]
 	}
 }
 
+func TestANativeOperatorRunsAsItsServiceAccount(t *testing.T) {
+	c := harness.SharedCluster(t)
+	ns := c.Namespace(t)
+	c.Apply(t, ns, `{apiVersion: v1, kind: ServiceAccount, metadata: {name: operator}}`)
+	audit := c.Audit(t)
+	running := harness.Native{}.Start(t, c, harness.Operator{
+		Name: "kubectl", Namespace: ns, ServiceAccount: "operator",
+		Native: os.Getenv("TESTCLUSTER"), Args: []string{"kubectl", "get", "configmaps"},
+	})
+	if code := running.Processes["kubectl"].AwaitExit(t, 30*time.Second); code != 1 {
+		t.Errorf("exit code %d of a kubectl that may do nothing", code)
+	}
+	running.Processes["kubectl"].AwaitLine(t, "Forbidden", time.Second)
+	audit.Await(t, harness.Filter{User: harness.ServiceAccountUser(ns, "operator"), Verb: "list", Resource: "configmaps", Namespace: ns, Code: 403}, 1, 10*time.Second)
+}
+
 func TestAwaitOutlivesARestartOfTheAPIServer(t *testing.T) {
 	c := harness.StartCluster(t, "--with", "apiserver")
 	done := make(chan error, 1)
@@ -134,17 +150,31 @@ spec:
 }
 
 func TestMeasureCountsWhatAProcessHolds(t *testing.T) {
-	sleep, err := exec.LookPath("sleep")
-	if err != nil {
-		t.Fatal(err)
+	start := func(script string) harness.Usage {
+		p := harness.StartProcess(t, harness.Command{Path: "/bin/sh", Args: []string{"-c", script + "; echo ready; read line"}})
+		p.AwaitLine(t, "^ready$", 10*time.Second)
+		return harness.Measure(t, p.PID)
 	}
-	p := harness.StartProcess(t, harness.Command{Path: "/bin/sh", Args: []string{"-c", "exec 7</dev/null 8</dev/null; echo ready; exec " + sleep + " 1000"}})
-	p.AwaitLine(t, "^ready$", 10*time.Second)
-	u := harness.Measure(t, p.PID)
-	if u.FDs != 5 || u.Mappings < 5 || u.Threads != 1 || u.PSSBytes < 10_000 || u.PSSBytes > 20_000_000 {
-		t.Errorf("%+v", u)
+	plain, more := start("true"), start("exec 7</dev/null 8</dev/null; i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")
+	if more.FDs != plain.FDs+2 {
+		t.Errorf("%d descriptors, then %d with two more", plain.FDs, more.FDs)
 	}
+	if more.CPU < plain.CPU+20*time.Millisecond {
+		t.Errorf("CPU time %v, and %v after a busy loop", plain.CPU, more.CPU)
+	}
+	if plain.Mappings < 5 || plain.Threads != 1 || plain.PSSBytes < 10_000 || plain.PSSBytes > 20_000_000 {
+		t.Errorf("%+v", plain)
+	}
+}
+
+func TestAProcessThatDiesBySignalHasNoExitCode(t *testing.T) {
+	p := harness.StartProcess(t, harness.Command{Path: "/bin/sh", Args: []string{"-c", "echo one; read line"}})
+	p.AwaitLine(t, "^one$", 10*time.Second)
 	if code := p.Stop(10 * time.Second); code != -1 {
-		t.Errorf("exit code %d of a process that died by SIGTERM", code)
+		t.Errorf("exit code %d", code)
+	}
+	q := harness.StartProcess(t, harness.Command{Path: "/bin/sh", Args: []string{"-c", "exit 3"}})
+	if code := q.AwaitExit(t, 10*time.Second); code != 3 {
+		t.Errorf("exit code %d", code)
 	}
 }

@@ -26,7 +26,7 @@ const usage = `usage:
       starts a new cluster on free loopback ports and returns when it is ready; writes DIR/admin.kubeconfig,
       DIR/audit.log, DIR/state.json and DIR/logs/. With --foreground it stays, prints "ready" on standard output,
       and stops on SIGTERM, on SIGINT, or (with --until-stdin-closes) when its standard input ends.
-  testcluster stop --dir DIR
+  testcluster stop --dir DIR                 returns when everything has ended; fine if it has already
   testcluster kill-apiserver --dir DIR       as kill -9 does
   testcluster start-apiserver --dir DIR      on the same port; returns when it is ready
   testcluster restart-apiserver --dir DIR    kill, then start
@@ -58,7 +58,9 @@ func main() {
 		return
 	}
 	if err := run(command, args); err != nil {
-		fmt.Fprintln(os.Stderr, "testcluster:", strings.TrimSpace(err.Error()))
+		if !errors.Is(err, errTold) {
+			fmt.Fprintln(os.Stderr, "testcluster:", strings.TrimSpace(err.Error()))
+		}
 		os.Exit(1)
 	}
 }
@@ -117,7 +119,7 @@ type startOptions struct {
 }
 
 // supervise is the cluster's parent process: it starts the parts and stays until told to stop.
-func supervise(o startOptions) error {
+func supervise(o startOptions) (err error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	asked := errors.New("asked to stop")
 	stop := func() { cancel(asked) }
@@ -127,12 +129,11 @@ func supervise(o startOptions) error {
 	if o.untilStdinCloses {
 		go func() { io.Copy(io.Discard, os.Stdin); stop() }() //nolint:errcheck // Any end will do.
 	}
-	progress := io.Writer(os.Stderr)
+	progress := os.Stderr
 	if o.notify {
-		pipe := os.NewFile(3, "notify")
+		progress = os.NewFile(3, "notify")
 		syscall.CloseOnExec(3)
-		defer pipe.Close()
-		progress = pipe
+		defer func() { fmt.Fprintln(progress, "testcluster:", err); progress.Close() }() // Closed already if it was ready.
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(progress, "[testcluster] "+format+"\n", args...) }
 
@@ -152,7 +153,7 @@ func supervise(o startOptions) error {
 	}
 	if o.notify {
 		fmt.Fprintln(progress, readyLine)
-		progress.(io.Closer).Close()
+		progress.Close()
 	} else {
 		fmt.Println(readyLine)
 	}
@@ -166,17 +167,18 @@ func supervise(o startOptions) error {
 
 const readyLine = "ready"
 
+var errTold = errors.New("the supervisor has said why")
+
 // startInBackground starts a supervisor in a session of its own, passes its progress on, and returns when it is
 // ready or has failed.
 func startInBackground(o startOptions, args []string) error {
 	if o.untilStdinCloses {
 		return errors.New("--until-stdin-closes needs --foreground")
 	}
-	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+	if err := checkDir(o.dir); err != nil {
 		return err
 	}
-	logPath := filepath.Join(o.dir, "testcluster.log")
-	log, err := os.Create(logPath)
+	log, err := os.OpenFile(filepath.Join(o.dir, "testcluster.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
@@ -201,8 +203,8 @@ func startInBackground(o startOptions, args []string) error {
 		}
 	}
 	if !ready {
-		command.Wait() //nolint:errcheck // Its message is in the log.
-		return errors.New(strings.TrimPrefix(strings.TrimSpace(tail(logPath, 40)), "testcluster: "))
+		command.Wait() //nolint:errcheck // It has said why.
+		return errTold
 	}
 	fmt.Printf("export KUBECONFIG=%s\n", filepath.Join(o.dir, "admin.kubeconfig"))
 	return nil

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -75,31 +76,36 @@ func lockDir(dir string) error {
 	return nil // Held, and never closed.
 }
 
-// prepareDir makes DIR ready for a new cluster: what an earlier one left there goes. It refuses a folder that
-// holds anything else, so that a mistyped --dir costs nothing.
-func prepareDir(dir string) error {
+// What a cluster leaves in its folder.
+var ours = []string{"lock", "testcluster.log", "state.json", "state.json.new", "etcd", "pki", "logs", "audit.log",
+	"audit-policy.yaml", "admin.kubeconfig", "admin.kubeconfig.lock", "control.sock"}
+
+// checkDir makes DIR if need be, and refuses one that holds anything of others: a mistyped --dir costs nothing.
+func checkDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	ours := map[string]bool{"lock": true, "state.json": true, "state.json.new": true, "etcd": true, "pki": true, "logs": true,
-		"audit.log": true, "audit-policy.yaml": true, "admin.kubeconfig": true, "admin.kubeconfig.lock": true,
-		"control.sock": true, "testcluster.log": true}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		if !ours[entry.Name()] {
+		if !slices.Contains(ours, entry.Name()) {
 			return fmt.Errorf("%s holds %q, which is not a cluster's: name an empty or new folder", dir, entry.Name())
 		}
+	}
+	return nil
+}
+
+// prepareDir makes DIR ready for a new cluster: what an earlier one left there goes.
+func prepareDir(dir string) error {
+	if err := checkDir(dir); err != nil {
+		return err
 	}
 	if err := lockDir(dir); err != nil {
 		return err
 	}
-	for name := range ours {
-		if name == "lock" || name == "testcluster.log" {
-			continue
-		}
+	for _, name := range ours[2:] { // Not the lock that we hold, nor the log that we may be writing to.
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}

@@ -86,9 +86,9 @@ func (f Filter) matches(e Event) bool {
 }
 
 func (f Filter) String() string {
+	type plain Filter // Without this method.
 	f.Where = nil
-	text := fmt.Sprintf("%+v", f)
-	return text
+	return fmt.Sprintf("%+v", plain(f))
 }
 
 // Audit reads the audit log from a moment on.
