@@ -423,9 +423,9 @@ Result<void> parse_server_url(std::string_view url, Cluster& cluster) {
       return fail(ErrorCode::InvalidArgument, "\"{}\" has a port that is not a number from 1 to 65535", url);
     }
   }
-  cluster.server = std::string(url);
   cluster.host = std::string(host);
   cluster.path_prefix = std::string(prefix);
+  cluster.server = std::string(url);  // Last: `url` may be a view of it.
   return {};
 }
 
