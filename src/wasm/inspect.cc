@@ -155,7 +155,8 @@ class Outline {
   bool types_known_ = true;                  // False past a type of a proposal that is not supported.
   std::uint32_t imported_functions_ = 0;
   std::string function_types_;               // The function section's body past its count, read again for _start.
-  std::uint32_t code_bodies_ = 0;
+  std::uint32_t code_bodies_ = 0, data_segments_ = 0;
+  std::optional<std::uint32_t> data_announced_;
   bool memory_defined_ = false, memory_exported_ = false, table_proposal_ = false;
   bool reactor_ = false;
   std::uint32_t tables_ = 0;
@@ -342,8 +343,9 @@ Result<void> Outline::parse_section(SectionId id, std::uint64_t offset, std::uin
       break;
     case Data:
       info_.data_bytes = length;
-      in.u32();
+      data_segments_ = in.u32();
       break;
+    case DataCount: data_announced_ = in.u32(); break;
     default: break;
   }
   if (in.failed()) return fail(in.take_error());
@@ -431,6 +433,8 @@ Result<ModuleInfo> Outline::parse() {
   }
   if (code_bodies_ != info_.functions)
     return fail(ErrorCode::Corrupt, "it declares {} functions and has the code of {}{}", info_.functions, code_bodies_, code_bodies_ == 0 ? ": it is truncated" : "");
+  if (data_announced_ && *data_announced_ != data_segments_)
+    return fail(ErrorCode::Corrupt, "it announces {} data segments and has {}{}", *data_announced_, data_segments_, data_segments_ == 0 ? ": it is truncated" : "");
   judge();
   return std::move(info_);
 }
