@@ -67,6 +67,8 @@ class Http1Server final {
   bool mid_request() const { return state_ != State::Done && (state_ != State::RequestLine || head_bytes_ > 0); }
   bool request_ended() const { return state_ == State::Done; }
   bool refused() const { return state_ == State::Refused; }
+  // Of the head that is being read, or was read last: about what this object holds.
+  std::size_t head_bytes() const { return head_bytes_; }
 
   void append_continue(std::string& out) const;
   // Begins the answer to the request under way (or to the refused one). Fields about the connection and framing in
