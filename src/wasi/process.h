@@ -8,8 +8,7 @@
 // Ownership: owned by one Guest; borrows clock, network, account and sinks, which outlive it.
 // Threads: the guest's thread, except deliver_signal() and the wakers, which any thread may call.
 
-#include <array>
-#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,6 +32,8 @@ class OutputSink {
   virtual ~OutputSink() = default;
   virtual void write(std::span<const std::byte> bytes) = 0;
 };
+
+struct ProcessState;
 
 class Process final : Immovable {
  public:
@@ -76,9 +77,10 @@ class Process final : Immovable {
   };
   Counters counters() const;              // From the guest's thread, or while it does not run.
 
+  ProcessState& state() { return *state_; }  // For the functions themselves.
+
  private:
-  struct Parts;
-  std::unique_ptr<Parts> parts_;
+  const std::unique_ptr<ProcessState> state_;
 };
 
 }  // namespace dormouse::wasi
