@@ -17,6 +17,7 @@
 //! @optional                       before a @find: the edit may be left out where the anchor is missing
 //! @new src/net/wasi.rs tokio/net.rs   a whole file of ours: where it goes, and its name beside the edit file
 //! @drop-section [lints            manifest sections whose header begins so are removed
+//! @feature name = []              sets a feature of the manifest, or adds it
 //! @quiet src/lib.rs               no warnings about what the edits leave unused, in a crate whose root this is
 //! ```
 
@@ -36,6 +37,7 @@ pub enum Step {
     Edit { path: String, anchor: String, change: Change, optional: bool },
     New { path: String, source: String },
     DropSection { path: String, header: String },
+    Feature { path: String, name: String, value: String },
     Quiet { path: String },
 }
 
@@ -88,6 +90,14 @@ pub fn parse(origin: &str, text: &str) -> Result<EditFile, Error> {
                     file.steps.push(Step::New { path: to.trim().into(), source: from.trim().into() })
                 }
                 None => return fail(format!("{origin}:{at}: @new needs two names")),
+            },
+            "feature" => match rest.split_once('=') {
+                Some((name, value)) if !path.is_empty() => file.steps.push(Step::Feature {
+                    path: path.clone(),
+                    name: name.trim().into(),
+                    value: value.trim().into(),
+                }),
+                _ => return fail(format!("{origin}:{at}: @feature needs a @file before it and NAME = [...]")),
             },
             "quiet" => file.steps.push(Step::Quiet { path: rest.to_string() }),
             "drop-section" if !path.is_empty() && !rest.is_empty() => {
@@ -178,6 +188,23 @@ fn drop_sections(text: &str, header: &str) -> (String, usize) {
     (kept, dropped)
 }
 
+/// Sets a feature in the text of a manifest. None: it has no `[features]`.
+fn set_feature(text: &str, name: &str, value: &str) -> Option<String> {
+    let header = "\n[features]\n";
+    let start = text.find(header)? + header.len();
+    let end = text[start..].find("\n[").map_or(text.len(), |i| start + i + 1);
+    let mut features = String::new();
+    let mut inside = false;
+    for line in text[start..end].split_inclusive('\n') {
+        inside = inside || line.split_once('=').is_some_and(|(key, _)| key.trim().trim_matches('"') == name);
+        if !inside {
+            features.push_str(line);
+        }
+        inside = inside && !line.trim_end().ends_with(']');
+    }
+    Some(format!("{}{name} = {value}\n{features}{}", &text[..start], &text[end..]))
+}
+
 fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -221,6 +248,13 @@ impl EditFile {
                     std::fs::copy(&from, &to).map_err(|e| {
                         Error(format!("{who}: cannot put {} in as {path}: {e}", from.display()))
                     })?;
+                }
+                Step::Feature { path, name, value } => {
+                    let file = dir.join(path);
+                    let text = read(&file, &who, path, &hint)?;
+                    let edited = set_feature(&text, name, value)
+                        .ok_or_else(|| Error(format!("{who}: {path} has no [features] section{hint}")))?;
+                    write(&file, &edited, &who)?;
                 }
                 Step::Quiet { path } => {
                     let file = dir.join(path);

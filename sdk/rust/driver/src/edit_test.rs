@@ -100,6 +100,16 @@ fn a_folder_is_edited_file_by_file_and_must_hold_the_anchor_somewhere() {
 }
 
 #[test]
+fn features_are_replaced_or_added() {
+    let toml = "[package]\nx\n\n[features]\na = [\n    \"b\",\n    \"c\",\n]\nab = [\"d\"]\n\n[dependencies]\na = 1\n";
+    let set = |name: &str| set_feature(toml, name, "[]").unwrap();
+    assert_eq!(set("a"), "[package]\nx\n\n[features]\na = []\nab = [\"d\"]\n\n[dependencies]\na = 1\n");
+    assert_eq!(set("ab"), toml.replace("a = [\n", "ab = []\na = [\n").replace("ab = [\"d\"]\n", ""));
+    assert_eq!(set("new"), toml.replace("a = [\n", "new = []\na = [\n"));
+    assert_eq!(set_feature("[package]\n", "a", "[]"), None);
+}
+
+#[test]
 fn broken_edit_files_say_where() {
     for (text, said) in [
         ("@crate d\n@find\nx\n", "e:2: @find without a @file before it"),

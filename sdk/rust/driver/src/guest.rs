@@ -27,6 +27,8 @@ pub struct Options {
     pub profile: String,
     pub cargo_flags: Vec<String>,
     pub quiet: bool,
+    /// Stop once the edited crates are in the cache.
+    pub only_edits: bool,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             profile: "release".into(),
             cargo_flags: Vec::new(),
             quiet: false,
+            only_edits: false,
         }
     }
 }
@@ -105,6 +108,9 @@ pub fn build(options: &Options) -> Result<(), String> {
     let patches = patch(options, &edits, &metadata)?;
     let named: Vec<&str> = patches.iter().map(|p| p.label.as_str()).collect();
     options.say("edits", &if named.is_empty() { "none needed".into() } else { named.join(", ") });
+    if options.only_edits {
+        return Ok(());
+    }
 
     // Cargo resolved with the patches before: start from that result, so nothing can move and no index is asked.
     let patch_keys: String = patches.iter().map(|p| p.label.as_str()).collect::<Vec<_>>().join(",");

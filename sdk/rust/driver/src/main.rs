@@ -27,6 +27,7 @@ fn digest(parts: &[Vec<u8>]) -> String {
 
 const USAGE: &str = "usage: driver build --dir DIR --out NAME.wasm [--edits DIR] [--package P] [--bin NAME]
                     [--profile release] [--features F]... [--no-default-features] [--all-features] [--quiet]
+       driver build --dir DIR --only-edits     only tells whether the edits fit the operator's crates
 The cache is $DORMOUSE_CACHE, else ~/.cache/dormouse.";
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<guest::Options, String> {
@@ -46,11 +47,12 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<guest::Options, Str
             "--profile" => options.profile = value()?,
             "--features" | "-F" => options.cargo_flags.extend(["--features".into(), value()?]),
             "--no-default-features" | "--all-features" => options.cargo_flags.push(flag),
+            "--only-edits" => options.only_edits = true,
             "--quiet" | "-q" => options.quiet = true,
             _ => return Err(format!("unknown option {flag}\n{USAGE}")),
         }
     }
-    if options.dir.as_os_str().is_empty() || options.out.as_os_str().is_empty() {
+    if options.dir.as_os_str().is_empty() || (options.out.as_os_str().is_empty() && !options.only_edits) {
         return Err(USAGE.into());
     }
     // Beside the driver's own source, where `dormouse build` lays it; given by hand it may be anywhere.

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 pub(super) struct Domain;
 impl Domain {
@@ -63,6 +63,19 @@ impl Socket {
     }
     pub(super) fn bind(&self, _: &SockAddr) -> io::Result<()> {
         Ok(())
+    }
+}
+// For versions that use the socket as it is.
+#[allow(dead_code)]
+impl Socket {
+    pub(super) async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
+        self.0.connect(addr).await
+    }
+}
+impl std::ops::Deref for Socket {
+    type Target = TcpSocket;
+    fn deref(&self) -> &TcpSocket {
+        &self.0
     }
 }
 impl From<Socket> for TcpSocket {
