@@ -51,7 +51,7 @@ bool split(std::string_view text, std::string& host, std::string_view& port) {
   } else if (name.find(':') != std::string_view::npos) {
     return false;
   }
-  if (name.ends_with('.')) name.remove_suffix(1);
+  if (name.ends_with('.') && name != "*.") name.remove_suffix(1);
   host = http::to_lower(name);
   return true;
 }

@@ -115,7 +115,8 @@ class Network::HostPort final : Immovable {
       boost::system::error_code error;
       acceptor_.listen(static_cast<int>(network_.options_.limits.accept_backlog_max), error);
       if (error) {
-        network_.options_.log.error("a host port cannot be listened on", {{"guest", network_.options_.guest}, {"error", error.message()}});
+        network_.report_once(fmt::format("listen {}", endpoint_.port()), "a host port cannot be listened on; two guests may name the same",
+                             {{"guest", network_.options_.guest}, {"port", endpoint_.port()}, {"error", error.message()}});
         return;
       }
       listening_ = true;
