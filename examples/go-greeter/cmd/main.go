@@ -13,6 +13,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // All ways to log in, for runs outside a cluster.
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -93,8 +94,15 @@ func main() {
 		metricsOptions.KeyName = metricsCert.key
 	}
 
+	// All namespaces, unless WATCH_NAMESPACE names one.
+	var cacheOptions cache.Options
+	if one := os.Getenv("WATCH_NAMESPACE"); one != "" {
+		cacheOptions.DefaultNamespaces = map[string]cache.Config{one: {}}
+	}
+
 	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme:                 scheme,
+		Cache:                  cacheOptions,
 		Metrics:                metricsOptions,
 		WebhookServer:          webhook.NewServer(webhookOptions),
 		HealthProbeBindAddress: probeAddr,

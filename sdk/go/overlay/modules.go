@@ -25,8 +25,8 @@ func beneath(path, folder string) bool {
 
 // standIn is the folder that stands for the module's folder in the overlay.
 func standIn(root string, module goModule) string {
-	name := module.Path + "@" + module.Version
-	return filepath.Join(root, filepath.FromSlash(name))
+	// No @ in it, which `go work edit` takes for the start of a version.
+	return filepath.Join(root, filepath.FromSlash(module.Path), module.Version)
 }
 
 // moduleFiles maps each file of the module's stand-in to the real one.

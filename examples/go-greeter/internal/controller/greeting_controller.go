@@ -52,7 +52,7 @@ func (r *GreetingReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	if !greeting.DeletionTimestamp.IsZero() {
 		if controllerutil.RemoveFinalizer(&greeting, finalizer) {
 			r.Recorder.Eventf(&greeting, nil, corev1.EventTypeNormal, "Farewell", "Delete", "Goodbye, %s!", greeting.Spec.Name)
-			log.Info("farewell", "name", greeting.Spec.Name)
+			log.Info("farewell", "whom", greeting.Spec.Name)
 			return ctrl.Result{}, client.IgnoreNotFound(r.Update(ctx, &greeting))
 		}
 		return ctrl.Result{}, nil
