@@ -176,6 +176,13 @@ struct Http2Client::State {
     of(self).problem = fmt::format("the server broke the HTTP/2 protocol ({})", nghttp2_strerror(error));
     return 0;
   }
+  // nghttp2 says goodbye with an error when the server has broken the protocol beyond one stream.
+  static int frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* self) noexcept {
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR && of(self).problem.empty()) {
+      of(self).problem = fmt::format("the server does not speak HTTP/2 properly ({})", nghttp2_http2_strerror(frame->goaway.error_code));
+    }
+    return 0;
+  }
   static ssize_t read_body(nghttp2_session* session, std::int32_t id, std::uint8_t* to, std::size_t room, std::uint32_t* flags,
                            nghttp2_data_source*, void* self) noexcept {
     State& state = of(self);
@@ -219,6 +226,7 @@ Http2Client::Http2Client(Options options) : state_(std::make_unique<State>()) {
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, State::data_chunk);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, State::stream_closed);
   nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, State::frame_not_sent);
+  nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, State::frame_sent);
   nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, State::invalid_frame);
   nghttp2_option_set_no_auto_window_update(option, 1);
   nghttp2_option_set_no_closed_streams(option, 1);  // Closed streams are kept for priorities, which nobody uses.

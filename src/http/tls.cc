@@ -128,6 +128,17 @@ std::string names_of(X509* certificate) {
   return text.empty() ? "no name at all" : text;
 }
 
+// A refused certificate is not kept by OpenSSL, so its names are noted when it is looked at, for the error message.
+int note_refused_names(int accepted, X509_STORE_CTX* store) noexcept {
+  const int problem = X509_STORE_CTX_get_error(store);
+  if (accepted == 0 && (problem == X509_V_ERR_HOSTNAME_MISMATCH || problem == X509_V_ERR_IP_ADDRESS_MISMATCH)) {
+    auto* const ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    X509* const certificate = X509_STORE_CTX_get_current_cert(store);
+    if (auto* const names = static_cast<std::string*>(SSL_get_app_data(ssl)); names != nullptr && certificate != nullptr) *names = names_of(certificate);
+  }
+  return accepted;
+}
+
 }  // namespace
 
 // --- TlsContext
@@ -157,7 +168,7 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::create(Role role, const Op
   int verify = SSL_VERIFY_NONE;
   if (role == Role::Client && !options.insecure_skip_verify) verify = SSL_VERIFY_PEER;
   if (role == Role::Server && options.ask_for_client_certificate) verify = SSL_VERIFY_PEER;
-  SSL_CTX_set_verify(context, verify, nullptr);
+  SSL_CTX_set_verify(context, verify, note_refused_names);
 
   if (options.certificate_pem.empty() != options.key_pem.empty()) {
     return fail(ErrorCode::InvalidArgument, "a certificate and its private key must be given together");
@@ -229,6 +240,7 @@ Result<std::unique_ptr<TlsSession>> TlsSession::create(std::shared_ptr<const Tls
   BIO* const bio = BIO_new(Pipe::method());
   BIO_set_data(bio, session->pipe_.get());
   SSL_set_bio(ssl, bio, bio);
+  SSL_set_app_data(ssl, &session->refused_names_);
   if (context->role_ == TlsContext::Role::Client) {
     SSL_set_connect_state(ssl);
     const bool address = is_ip_address(name);
@@ -257,10 +269,9 @@ Error TlsSession::explain() {
   const long verdict = SSL_get_verify_result(ssl);
   if (!established_ && verdict != X509_V_OK && context_->role_ == TlsContext::Role::Client && !context_->insecure_skip_verify_) {
     ERR_clear_error();
-    X509* const certificate = SSL_get0_peer_certificate(ssl);
     if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
       return Error{ErrorCode::PermissionDenied, fmt::format("the server's certificate is not valid for {} (it is valid for: {})", name_,
-                                                            certificate == nullptr ? "unknown" : names_of(certificate))};
+                                                            refused_names_)};
     }
     return Error{ErrorCode::PermissionDenied, fmt::format("the server's certificate cannot be trusted: {}", X509_verify_cert_error_string(verdict))};
   }

@@ -71,6 +71,7 @@ class TlsSession final : Immovable {
   std::shared_ptr<const TlsContext> context_;
   std::string name_;
   std::unique_ptr<Pipe> pipe_;
+  std::string refused_names_ = "unknown";  // Of a certificate that is valid for others.
   void* ssl_ = nullptr;
   bool established_ = false;
   bool peer_closed_ = false;
