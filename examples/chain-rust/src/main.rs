@@ -17,7 +17,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
-    runtime::{Controller, controller::Action, watcher},
+    runtime::{
+        Controller,
+        controller::{self, Action},
+        watcher,
+    },
 };
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -97,8 +101,10 @@ async fn main() -> anyhow::Result<()> {
         .shutdown_on_signal()
         .run(reconcile, error_policy, context)
         .for_each(|result| async move {
-            if let Err(error) = result {
-                warn!(%error, "controller");
+            match result {
+                // Deleted while it waited in the queue.
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => warn!(%error, "controller"),
             }
         })
         .await;

@@ -37,7 +37,7 @@ never
 @new src/ours.rs whole.rs
 @quiet src/ours.rs
 @file Cargo.toml
-@drop-section [lints
+@feature y = []
 ";
 
 const LIB: &str = "fn a() {}\nfn b() {\n    2\n}\nfn c() {}\n// same same";
@@ -46,7 +46,7 @@ fn demo(lib: &str) -> Scratch {
     let scratch = Scratch::new();
     std::fs::create_dir(scratch.path().join("src")).unwrap();
     std::fs::write(scratch.path().join("src/lib.rs"), lib).unwrap();
-    std::fs::write(scratch.path().join("Cargo.toml"), "[package]\nx\n[lints.rust]\na\n[lints.clippy]\nb\n[features]\ny\n").unwrap();
+    std::fs::write(scratch.path().join("Cargo.toml"), "[package]\nx\n[features]\ny = [\"z\"]\n").unwrap();
     std::fs::write(scratch.path().join("whole.rs"), "ours").unwrap();
     scratch
 }
@@ -60,8 +60,8 @@ fn applies_each_kind_of_change() {
         read("src/lib.rs"),
         "// above a\nfn a() {}\nfn b() {\n    22\n}\nfn c() {}\n// below c\n// SAME SAME"
     );
-    assert_eq!(read("src/ours.rs"), "#![allow(unused)]\nours");
-    assert_eq!(read("Cargo.toml"), "[package]\nx\n[features]\ny\n");
+    assert_eq!(read("src/ours.rs"), "#![allow(warnings)]\nours");
+    assert_eq!(read("Cargo.toml"), "[package]\nx\n[features]\ny = []\n");
 }
 
 #[test]
