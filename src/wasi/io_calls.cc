@@ -65,12 +65,14 @@ Errno read(ProcessState& process, Descriptor& descriptor, const Vectors& vectors
 }
 
 Errno write_stream(Descriptor& descriptor, const Vectors& vectors, u32& size) {
-  return vectors.move(size, [&](std::span<std::byte> from) {
+  const Errno error = vectors.move(size, [&](std::span<std::byte> from) {
     const Channel::Transfer transfer = descriptor.channel->guest_write(from);
     // Only now is the guest interested in room again.
     if (transfer.error == Errno::Again || (transfer.error == Errno::Success && transfer.bytes < from.size())) descriptor.write_edge = true;
     return moved(transfer);
   });
+  // An empty write asks whether the stream works: so a guest (Go's Dial) learns that its connect failed.
+  return error == Errno::Success && size == 0 ? descriptor.channel->guest_write({}).error : error;
 }
 
 Errno write(Descriptor& descriptor, const Vectors& vectors, u32& size) {
