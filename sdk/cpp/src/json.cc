@@ -362,7 +362,7 @@ const Json& Json::operator[](std::string_view name) const {
   return null_value();
 }
 
-const Json& Json::operator[](std::size_t index) const {
+const Json& Json::item(std::size_t index) const {
   const auto all = items();
   return index < all.size() ? all[index] : null_value();
 }

@@ -66,7 +66,11 @@ class Json {
   // Null when there is no such member or item.
   const Json& operator[](std::string_view name) const;
   const Json& operator[](const char* name) const { return (*this)[std::string_view(name)]; }
-  const Json& operator[](std::size_t index) const;
+  template <std::integral I>  // A plain 0 would also be a null pointer.
+  const Json& operator[](I index) const {
+    return item(static_cast<std::size_t>(index));
+  }
+  const Json& item(std::size_t index) const;
   bool contains(std::string_view name) const;
   std::span<const Json> items() const;      // Empty unless an array.
   std::span<Json> items();

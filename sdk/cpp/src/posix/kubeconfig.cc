@@ -69,7 +69,7 @@ class SimpleYaml {
         continue;
       }
       const std::size_t colon = colon_of(line.text);
-      if (colon == line.text.npos) return false;
+      if (colon == line.text.npos || line.text.front() == '\t') return false;
       const std::string name(line.text.substr(0, colon));
       std::string_view rest = line.text.substr(colon + 1);
       while (rest.starts_with(' ')) rest.remove_prefix(1);
