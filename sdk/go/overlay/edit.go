@@ -46,7 +46,7 @@ var patches = []patch{
 		importPath: "net", file: "net.go",
 		renames: []rename{
 			{"", "socket", "(context.Context, string, int, int, int, bool, sockaddr, sockaddr, func(context.Context, string, string, syscall.RawConn) error) (*netFD, error)"},
-			{"netFD", "accept", "() (*netFD, error)"},
+			{"netFD", "Close", "() error"},
 			{"Resolver", "lookupHost", "(context.Context, string) ([]string, error)"},
 			{"Resolver", "lookupIP", "(context.Context, string, string) ([]IPAddr, error)"},
 			{"Resolver", "lookupCNAME", "(context.Context, string) (string, error)"},

@@ -15,11 +15,12 @@ package net
 // answers with an address out of 198.18.0.0/15 (RFC 2544, never routed) that stands for the name, and
 // the dial turns that address back into the name.
 //
-// What stays in this process, as Go has it: UDP, Unix sockets, port 0, and TCP listeners on a loopback
-// address, which nobody outside a pod could reach either.
+// What stays in this process, as Go has it: UDP, Unix sockets, port 0, TCP listeners on a loopback
+// address, which nobody outside a pod could reach either, and connections to a listener of its own.
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strconv"
 	"sync"
@@ -157,11 +158,20 @@ func (r *Resolver) lookupTXT(ctx context.Context, name string) ([]string, error)
 func socket(ctx context.Context, net string, family, sotype, proto int, ipv6only bool, laddr, raddr sockaddr, control func(context.Context, string, string, syscall.RawConn) error) (*netFD, error) {
 	if sotype == syscall.SOCK_STREAM {
 		if to, ok := raddr.(*TCPAddr); ok && to != nil {
+			if to.IP.IsLoopback() {
+				if own, ok := ownListeners.Load(to.Port); ok {
+					fd, err := dormouseSocket(ctx, net, own.(*netFD).family, sotype, proto, ipv6only, laddr, own.(*netFD).laddr.(sockaddr), nil)
+					if err == nil {
+						fd.raddr = to
+					}
+					return fd, err
+				}
+			}
 			if _, here := sockets.Load(fakeAddr(to)); !here {
 				return dialStream(ctx, net, family, to)
 			}
 		} else if at, ok := laddr.(*TCPAddr); raddr == nil && ok && at != nil && at.Port != 0 && !at.IP.IsLoopback() {
-			return listenStream(net, family, at)
+			return listenStream(ctx, net, family, at)
 		}
 	}
 	return dormouseSocket(ctx, net, family, sotype, proto, ipv6only, laddr, raddr, nil)
@@ -212,6 +222,10 @@ func dialStream(ctx context.Context, net string, family int, to *TCPAddr) (*netF
 		path = "/net/tcp/" + JoinHostPort(host, port)
 	}
 	fd, err := openStream(net, family, path, action)
+	if errors.Is(err, syscall.EACCES) && to.IP.IsLoopback() {
+		// The program may have said localhost, which a policy tells from 127.0.0.1.
+		fd, err = openStream(net, family, "/net/tcp/localhost:"+port, action)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -249,8 +263,16 @@ func (fd *netFD) awaitConnected(ctx context.Context, action string) error {
 	return nil
 }
 
-func listenStream(net string, family int, at *TCPAddr) (*netFD, error) {
-	fd, err := openStream(net, family, "/net/listen/"+strconv.Itoa(at.Port), "listen")
+// A listener is Go's in-process one, so that this process reaches it as well, and accepts what the host
+// accepts.
+
+var (
+	ownListeners  sync.Map // port → *netFD, the in-process listener
+	hostListeners sync.Map // that *netFD → *netFD, the host's
+)
+
+func listenStream(ctx context.Context, net string, family int, at *TCPAddr) (*netFD, error) {
+	host, err := openStream(net, family, "/net/listen/"+strconv.Itoa(at.Port), "listen")
 	if err != nil {
 		return nil, err
 	}
@@ -261,20 +283,55 @@ func listenStream(net string, family int, at *TCPAddr) (*netFD, error) {
 			ip = IPv4zero
 		}
 	}
-	fd.setAddr(&TCPAddr{IP: ip, Port: at.Port, Zone: at.Zone}, nil)
+	fd, err := dormouseSocket(ctx, net, family, syscall.SOCK_STREAM, 0, false, &TCPAddr{IP: ip, Port: at.Port, Zone: at.Zone}, nil, nil)
+	if err != nil {
+		host.Close()
+		return nil, err
+	}
+	ownListeners.Store(at.Port, fd)
+	hostListeners.Store(fd, host)
+	go passOn(host, fd)
 	return fd, nil
 }
 
-func (fd *netFD) accept() (*netFD, error) {
-	conn, err := fd.dormouseAccept()
-	if err != nil || fd.fakeNetFD != nil {
-		return conn, err
+// passOn puts the connections that the host accepts where fd's accept finds them, until either is closed.
+func passOn(host, fd *netFD) {
+	for {
+		conn, err := host.accept()
+		if err != nil {
+			return
+		}
+		conn.family = fd.family
+		conn.sotype = fd.sotype
+		conn.isConnected = true
+		conn.setAddr(fd.laddr, strangerAddr())
+		var waiting []*netFD
+		ok := false
+		select { // Whoever has received from one of these channels holds the queue.
+		case ok = <-fd.incomingEmpty:
+		case waiting, ok = <-fd.incoming:
+		}
+		if !ok {
+			conn.Close()
+			return
+		}
+		waiting = append(waiting, conn)
+		if len(waiting) >= listenerBacklog() {
+			fd.incomingFull <- waiting
+		} else {
+			fd.incoming <- waiting
+		}
 	}
-	conn.family = fd.family
-	conn.sotype = fd.sotype
-	conn.isConnected = true
-	conn.setAddr(fd.laddr, strangerAddr())
-	return conn, nil
+}
+
+func (fd *netFD) Close() error {
+	if fd.fakeNetFD != nil {
+		if host, ok := hostListeners.LoadAndDelete(fd); ok {
+			ownListeners.CompareAndDelete(fd.laddr.(*TCPAddr).Port, fd)
+			host.(*netFD).Close()
+		}
+	}
+	return fd.dormouseClose()
 }
 
 var strangers atomic.Uint32
