@@ -29,6 +29,7 @@ type patch struct {
 	optional   bool   // a shape that is not known leaves the package as it is, with a note
 	renames    []rename
 	calls      []call
+	variables  []string // that our file sets
 }
 
 // rename makes function NAME into dormouseName. Shape guards against a function that kept its name only.
@@ -73,6 +74,10 @@ var patches = []patch{
 		renames: []rename{{"", "hostname", "() (string, error)"}},
 	},
 	{
+		importPath: "crypto/x509", file: "x509.go",
+		variables: []string{"certFiles"},
+	},
+	{
 		importPath: "k8s.io/client-go/rest", file: "rest.go",
 		renames: []rename{{"", "InClusterConfig", "() (*Config, error)"}},
 	},
@@ -89,16 +94,17 @@ var patches = []patch{
 // apply gives the texts that replace or join pkg's files, by the path at which the go command looks for
 // each. Errors name the package and the function that is not as expected.
 func (p patch) apply(pkg goPackage, goVersion string) (map[string][]byte, error) {
-	where := func(function string) string {
+	where := func(what string) string {
 		from := goVersion
 		if pkg.Module != nil {
 			from = pkg.Module.Path + " " + pkg.Module.version()
 		}
-		return fmt.Sprintf("function %s of package %s (%s, %s)", function, p.importPath, from, pkg.Dir)
+		return fmt.Sprintf("%s of package %s (%s, %s)", what, p.importPath, from, pkg.Dir)
 	}
 	files := token.NewFileSet()
 	source := map[string][]byte{}
 	functions := map[string]*ast.FuncDecl{}
+	variables := map[string]bool{}
 	for _, name := range pkg.GoFiles {
 		path := filepath.Join(pkg.Dir, name)
 		text, err := os.ReadFile(path)
@@ -111,8 +117,17 @@ func (p patch) apply(pkg goPackage, goVersion string) (map[string][]byte, error)
 		}
 		source[path] = text
 		for _, declaration := range file.Decls {
-			if function, ok := declaration.(*ast.FuncDecl); ok {
-				functions[functionKey(receiverOf(function), function.Name.Name)] = function
+			switch declaration := declaration.(type) {
+			case *ast.FuncDecl:
+				functions[functionKey(receiverOf(declaration), declaration.Name.Name)] = declaration
+			case *ast.GenDecl:
+				for _, spec := range declaration.Specs {
+					if value, ok := spec.(*ast.ValueSpec); ok && declaration.Tok == token.VAR {
+						for _, name := range value.Names {
+							variables[name.Name] = true
+						}
+					}
+				}
 			}
 		}
 	}
@@ -126,17 +141,17 @@ func (p patch) apply(pkg goPackage, goVersion string) (map[string][]byte, error)
 		key := functionKey(r.receiver, r.name)
 		function := functions[key]
 		if function == nil {
-			return nil, fmt.Errorf("%s is gone", where(key))
+			return nil, fmt.Errorf("%s is gone", where("function "+key))
 		}
 		if shape := shapeOf(function.Type); shape != r.shape {
-			return nil, fmt.Errorf("%s has become %s, known is %s", where(key), shape, r.shape)
+			return nil, fmt.Errorf("%s has become %s, known is %s", where("function "+key), shape, r.shape)
 		}
 		change(function.Name, renamed(r.name))
 	}
 	for _, c := range p.calls {
 		function := functions[c.in]
 		if function == nil {
-			return nil, fmt.Errorf("%s is gone", where(c.in))
+			return nil, fmt.Errorf("%s is gone", where("function "+c.in))
 		}
 		calls := 0
 		ast.Inspect(function, func(n ast.Node) bool {
@@ -149,7 +164,12 @@ func (p patch) apply(pkg goPackage, goVersion string) (map[string][]byte, error)
 			return true
 		})
 		if calls == 0 {
-			return nil, fmt.Errorf("%s no longer calls %s", where(c.in), c.from)
+			return nil, fmt.Errorf("%s no longer calls %s", where("function "+c.in), c.from)
+		}
+	}
+	for _, name := range p.variables {
+		if !variables[name] {
+			return nil, fmt.Errorf("%s is gone", where("variable "+name))
 		}
 	}
 

@@ -84,7 +84,7 @@ func TestAnOrdinaryProgramBuildsWithTheInstalledGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"program  m.example\n", "guest    net, os/signal, os\n", "guest.wasm"} {
+	for _, want := range []string{"program  m.example\n", "guest    net, os/signal, os, crypto/x509\n", "guest.wasm"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
@@ -177,6 +177,19 @@ func Stop() {}
 	_, err := patchFor("os/signal").apply(goPackage{Dir: dir, GoFiles: []string{"signal.go"}}, "go9.9")
 	if err == nil || !strings.Contains(err.Error(), "function Stop of package os/signal") || !strings.Contains(err.Error(), "no longer calls signalWaitUntilIdle") {
 		t.Error(err)
+	}
+}
+
+func TestAVariableThatIsGoneIsRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"package x509\n\nvar certFiles = []string{}\n": "",
+		"package x509\n\nconst certFiles = 1\n":        "variable certFiles of package crypto/x509 (go9.9, ",
+	} {
+		dir := writeTree(t, map[string]string{"root.go": text})
+		_, err := patchFor("crypto/x509").apply(goPackage{Dir: dir, GoFiles: []string{"root.go"}}, "go9.9")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
 	}
 }
 
