@@ -117,6 +117,11 @@ void HeldIdentity::with_token(TokenDone done) { tokens_.with_token(account_, ali
 bool HeldIdentity::rejected(std::string_view token) { return tokens_.rejected(*account_, token); }
 
 void Tokens::with_token(const std::shared_ptr<Account>& account, std::weak_ptr<const bool> alive, Identity::TokenDone done) {
+  // Names come out of manifests and go into a path.
+  const Subject& subject = account->subject;
+  if (!is_plain_name(subject.namespace_name) || !is_plain_name(subject.service_account)) {
+    return done(dormouse::fail(ErrorCode::InvalidArgument, "\"{}/{}\" is not the name of a ServiceAccount", subject.namespace_name, subject.service_account));
+  }
   const bool valid = !account->token.empty() && age(*account) + kExpiryMargin < account->lifetime;
   const bool due = !valid || age(*account) >= account->rotate_after;
   const bool backing_off = account->failures > 0 && clock_.monotonic() < account->retry_at;

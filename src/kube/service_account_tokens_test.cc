@@ -181,6 +181,12 @@ TEST_F(Tokens, AnIdentityThatHasGoneHearsNothingAndItsTokenIsForgotten) {
   EXPECT_EQ(*answers[0], "pending");
 }
 
+TEST_F(Tokens, NamesThatWouldLeaveTheirPathAreRefused) {
+  EXPECT_THAT(ask(*tokens->hold({"shop", "x/../../../secrets", "", ""})), HasSubstr("is not the name"));
+  EXPECT_THAT(ask(*tokens->hold({"shop?x", "greeter", "", ""})), HasSubstr("is not the name"));
+  EXPECT_EQ(upstream.calls.size(), 0U);
+}
+
 TEST_F(Tokens, MayGoWhileARequestIsUnderWay) {
   auto identity = tokens->hold({"shop", "greeter", "", ""});
   ask(*identity);
