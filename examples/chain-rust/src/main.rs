@@ -38,7 +38,7 @@ fn link(index: u32) -> ApiResource {
 struct Context {
     client: Client,
     index: u32,
-    /// The generation of each object that was written on: a fresh list after a lost watch is no news.
+    /// By uid, the generation of each object that was written on: a fresh list after a lost watch is no news.
     done: Mutex<HashMap<String, i64>>,
 }
 
@@ -46,9 +46,9 @@ async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Acti
     let seen = Timestamp::now();
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
-    let key = format!("{namespace}/{name}");
+    let uid = object.uid().unwrap_or_default(); // A new object of an old name is news.
     let generation = object.metadata.generation.unwrap_or_default();
-    if object.metadata.deletion_timestamp.is_some() || ctx.done.lock().unwrap().get(&key) == Some(&generation) {
+    if object.metadata.deletion_timestamp.is_some() || ctx.done.lock().unwrap().get(&uid) == Some(&generation) {
         return Ok(Action::await_change());
     }
 
@@ -70,7 +70,7 @@ async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Acti
     if done.len() >= DONE_MAX {
         done.clear(); // Costs at most a second, equal write for each object that still exists.
     }
-    done.insert(key, generation);
+    done.insert(uid, generation);
     info!(name, namespace, index = ctx.index, hop, "passed on");
     Ok(Action::await_change())
 }
