@@ -105,6 +105,7 @@ func (p project) build(program goPackage, made overlay, cache, target string, ou
 	for _, note := range made.notes {
 		fmt.Fprintf(out, "note     %s\n", note)
 	}
+	fmt.Fprintln(out, "build    go build (the first time all dependencies too: some minutes)")
 	// -w leaves out what no wasm engine reads; the name section stays, for backtraces.
 	err = p.goCommand(os.Stdout, "build", "-overlay", file, "-trimpath", "-buildvcs=false", "-ldflags=-w", "-o", target, program.ImportPath)
 	if err != nil {

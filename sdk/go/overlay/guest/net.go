@@ -26,6 +26,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // namesMax is the size of 198.18.0.0/15: a name is never forgotten, since an address may be kept by the
@@ -294,11 +295,20 @@ func listenStream(ctx context.Context, net string, family int, at *TCPAddr) (*ne
 	return fd, nil
 }
 
+// acceptPause is how long a guest that has too many streams waits for some to end.
+const acceptPause = 100 * time.Millisecond
+
 // passOn puts the connections that the host accepts where fd's accept finds them, until either is closed.
 func passOn(host, fd *netFD) {
 	for {
 		conn, err := host.accept()
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ECONNABORTED):
+			time.Sleep(acceptPause)
+			continue
+		default:
+			fd.Close()
 			return
 		}
 		conn.family = fd.family
@@ -340,4 +350,27 @@ var strangers atomic.Uint32
 // 192.0.2.0/24 (RFC 5737, never routed), so that no peer is taken for loopback, with a port of its own.
 func strangerAddr() *TCPAddr {
 	return &TCPAddr{IP: IPv4(192, 0, 2, 1), Port: int(32768 + strangers.Add(1)%32768)}
+}
+
+// The options of a kernel's TCP have no meaning for a stream, and are accepted: it is memory as far as
+// the host, which takes care of the connection behind it.
+
+func setNoDelay(fd *netFD, on bool) error   { return fd.option(dormouseSetNoDelay(fd, on)) }
+func setKeepAlive(fd *netFD, on bool) error { return fd.option(dormouseSetKeepAlive(fd, on)) }
+func setKeepAliveIdle(fd *netFD, d time.Duration) error {
+	return fd.option(dormouseSetKeepAliveIdle(fd, d))
+}
+func setKeepAliveInterval(fd *netFD, d time.Duration) error {
+	return fd.option(dormouseSetKeepAliveInterval(fd, d))
+}
+func setKeepAliveCount(fd *netFD, n int) error  { return fd.option(dormouseSetKeepAliveCount(fd, n)) }
+func setLinger(fd *netFD, seconds int) error    { return fd.option(dormouseSetLinger(fd, seconds)) }
+func setReadBuffer(fd *netFD, bytes int) error  { return fd.option(dormouseSetReadBuffer(fd, bytes)) }
+func setWriteBuffer(fd *netFD, bytes int) error { return fd.option(dormouseSetWriteBuffer(fd, bytes)) }
+
+func (fd *netFD) option(err error) error {
+	if fd.fakeNetFD != nil {
+		return err
+	}
+	return nil
 }
