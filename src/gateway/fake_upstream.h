@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -115,6 +116,7 @@ class FakeUpstream final : public kube::Upstream {
 // An identity whose tokens the test hands out.
 class FakeIdentity final : public kube::Identity {
  public:
+  explicit FakeIdentity(std::string first = "guest-token") : token(std::move(first)) {}
   void with_token(TokenDone done) override {
     ++asked;
     if (held_back) waiting.push_back(std::move(done));
@@ -129,7 +131,7 @@ class FakeIdentity final : public kube::Identity {
   const std::string& namespace_name() const override { return namespace_; }
   const std::string& service_account() const override { return account_; }
 
-  Result<std::string> token = "guest-token";
+  Result<std::string> token;
   bool another = true, held_back = false;
   int asked = 0, rejections = 0;
   std::vector<TokenDone> waiting;

@@ -9,6 +9,9 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 #include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 
 #include "gateway/fake_upstream.h"
 
@@ -319,6 +322,120 @@ TEST_F(NetworkTest, DialsUnderWayAndTheirMemoryAreLimited) {
   ASSERT_TRUE(small.try_charge(small.limit_bytes() - 10));
   EXPECT_EQ(poor->dial("tcp/192.0.2.1:1", nullptr).error(), Errno::NoMem);
   small.release(small.limit_bytes() - 10);
+}
+
+// A certificate for `localhost` that signs itself, and its key.
+struct Certificate {
+  std::string certificate_pem, key_pem;
+};
+Certificate make_certificate() {
+  EVP_PKEY* const key = EVP_EC_gen("P-256");
+  X509* const certificate = X509_new();
+  X509_set_version(certificate, 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
+  X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
+  X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+  X509_set_pubkey(certificate, key);
+  X509_NAME* const name = X509_get_subject_name(certificate);
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("test"), -1, -1, 0);
+  X509_set_issuer_name(certificate, name);
+  for (const auto& [nid, value] : {std::pair(NID_subject_alt_name, "DNS:localhost"), std::pair(NID_basic_constraints, "critical,CA:TRUE")}) {
+    X509_EXTENSION* const extension = X509V3_EXT_conf_nid(nullptr, nullptr, nid, value);
+    X509_add_ext(certificate, extension, -1);
+    X509_EXTENSION_free(extension);
+  }
+  X509_sign(certificate, key, EVP_sha256());
+  const auto pem = [](auto write) {
+    BIO* const bio = BIO_new(BIO_s_mem());
+    write(bio);
+    char* data = nullptr;
+    const long size = BIO_get_mem_data(bio, &data);
+    std::string text(data, static_cast<std::size_t>(size));
+    BIO_free(bio);
+    return text;
+  };
+  Certificate made{pem([&](BIO* bio) { PEM_write_bio_X509(bio, certificate); }), pem([&](BIO* bio) { PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr); })};
+  X509_free(certificate);
+  EVP_PKEY_free(key);
+  return made;
+}
+
+// A TLS server in a thread: says "hello", echoes until it has seen "end" or the client leaves, and goes with or without a close_notify.
+class TlsServer {
+ public:
+  TlsServer(const Certificate& certificate, bool polite)
+      : acceptor_(loop_, Tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0)), port(acceptor_.local_endpoint().port()) {
+    auto context = http::TlsContext::create(http::TlsContext::Role::Server, {.certificate_pem = certificate.certificate_pem, .key_pem = certificate.key_pem});
+    CHECK(context.has_value());
+    thread_ = std::thread([this, context = *context, polite] { serve(context, polite); });
+  }
+  ~TlsServer() { thread_.join(); }
+
+ private:
+  void serve(std::shared_ptr<const http::TlsContext> context, bool polite) {
+    Tcp::socket socket = acceptor_.accept();
+    auto tls = *http::TlsSession::create(std::move(context), "");
+    std::string plain, buffer(16384, '\0');
+    boost::system::error_code error;
+    bool greeted = false;
+    while (!error && plain.find("end") == std::string::npos) {
+      const std::size_t size = socket.read_some(boost::asio::buffer(buffer), error);
+      const std::size_t before = plain.size();
+      const bool understood = tls->feed(std::as_bytes(std::span(buffer)).first(size), plain).has_value();
+      if (tls->established() && !std::exchange(greeted, true)) CHECK(tls->write("hello"));
+      if (plain.size() > before) CHECK(tls->write(std::string_view(plain).substr(before)));
+      boost::asio::write(socket, boost::asio::buffer(tls->take_output()), error);
+      if (!understood || tls->peer_closed()) return;
+    }
+    if (!polite) return;
+    tls->close();
+    boost::asio::write(socket, boost::asio::buffer(tls->take_output()), error);
+  }
+  boost::asio::io_context loop_;
+  Tcp::acceptor acceptor_;
+  std::thread thread_;
+
+ public:
+  const std::uint16_t port;
+};
+
+TEST_F(NetworkTest, TlsIsTheHostsAndItsEndIsTold) {
+  const Certificate certificate = make_certificate();
+  EgressTls tls(certificate.certificate_pem);
+  auto network = make("localhost:*", {}, &tls);
+  for (const bool polite : {true, false}) {
+    TlsServer server(certificate, polite);
+    auto channel = network->dial(fmt::format("tls/localhost:{}", server.port), nullptr);
+    ASSERT_TRUE(channel);
+    EXPECT_EQ(read(**channel, 5), "hello");
+    const std::string large(60'000, 'x');
+    EXPECT_EQ(write(**channel, large), Errno::Success);
+    EXPECT_EQ(read(**channel, large.size()), large);
+    EXPECT_EQ(write(**channel, "end"), Errno::Success);
+    Errno error = Errno::Again;
+    EXPECT_EQ(read(**channel, 100, &error), "end");
+    EXPECT_EQ(error, polite ? Errno::Success : Errno::ConnReset) << "an end without close_notify may be an attacker's";
+    (*channel)->guest_close();
+    ASSERT_TRUE(run_until([&] { return network->counters().streams_open == 0; }));
+  }
+  EXPECT_EQ(account_.used_bytes(), 0U);
+}
+
+TEST_F(NetworkTest, TlsToAnUnknownOrMisnamedServerFailsAndSaysWhy) {
+  const Certificate certificate = make_certificate();
+  EgressTls stranger(make_certificate().certificate_pem), known(certificate.certificate_pem);
+  auto network = make("localhost:*", {}, &stranger);
+  auto misnaming = make("127.0.0.1:*", {}, &known);
+  for (const bool misnamed : {false, true}) {
+    TlsServer server(certificate, true);
+    auto channel = misnamed ? misnaming->dial(fmt::format("tls/127.0.0.1:{}", server.port), nullptr) : network->dial(fmt::format("tls/localhost:{}", server.port), nullptr);
+    ASSERT_TRUE(channel);
+    Errno error = Errno::Success;
+    read(**channel, 1, &error);
+    EXPECT_EQ(error, Errno::ConnAborted);
+    EXPECT_THAT(logged(), HasSubstr("certificate"));
+    (*channel)->guest_close();
+  }
 }
 
 // --- Inbound ---
