@@ -110,6 +110,7 @@ Result<std::unique_ptr<Engine>> Engine::create(Options options) {
   constexpr std::uint64_t kStackBytesMin = 64 * 1024, kStackBytesLimit = 256 << 20;
   if (options.stack_bytes_max < kStackBytesMin || options.stack_bytes_max > kStackBytesLimit)
     return fail(ErrorCode::InvalidArgument, "a guest's stack must have between {} and {} bytes, not {}", kStackBytesMin, kStackBytesLimit, options.stack_bytes_max);
+  keep_sanitizer_options();
   auto parts = std::make_unique<Parts>();
   parts->options = options;
   if (wasmtime_error_t* error = dormouse_engine_new(make_config(options), &parts->engine))

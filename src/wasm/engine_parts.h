@@ -24,6 +24,9 @@ struct Deleter {
 using ErrorHandle = std::unique_ptr<wasmtime_error_t, Deleter<wasmtime_error_delete>>;
 using TrapHandle = std::unique_ptr<wasm_trap_t, Deleter<wasm_trap_delete>>;
 
+// sanitizers.cc
+void keep_sanitizer_options();
+
 // The error's text; takes `error`.
 std::string take_message(wasmtime_error_t* error);
 

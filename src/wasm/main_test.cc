@@ -9,10 +9,6 @@
 
 #include "wasm/test_support.h"
 
-// wasmtime switches stacks and handles SIGSEGV of compiled code itself; ASan need not know of either, but it must
-// not keep stack frames on stacks of its own.
-extern "C" const char* __asan_default_options() { return "detect_stack_use_after_return=0:allow_user_segv_handler=1:handle_segv=1"; }
-
 namespace dormouse::wasm::testing {
 namespace {
 

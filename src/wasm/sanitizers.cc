@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the sanitizers must know of wasmtime, for every program that links it (strong symbols: the runtime has weak ones).
+// Empty in other builds.
+#include "wasm/engine_parts.h"
+
+#if defined(__has_feature)
+
+#if __has_feature(address_sanitizer)
+// Guests run on stacks of their own and wasmtime handles their SIGSEGV, so ASan must not move frames elsewhere.
+extern "C" const char* __asan_default_options() {
+  return "detect_stack_use_after_return=0:allow_user_segv_handler=1";
+}
+#endif
+
+#if __has_feature(thread_sanitizer)
+// A guest's trap is a signal of its own making, in which wasmtime may allocate: no libc call was interrupted.
+extern "C" const char* __tsan_default_options() { return "report_signal_unsafe=0"; }
+
+// Rust code is not instrumented: TSan sees its memory cross threads, through libc, but not the locks it does so
+// under. C++ code comes by other names (operator new, __tsan_memcpy), so its races stay visible.
+extern "C" const char* __tsan_default_suppressions() {
+  return "race_top:interceptor_free$\n"
+         "race_top:interceptor_malloc$\n"
+         "race_top:interceptor_calloc$\n"
+         "race_top:interceptor_realloc$\n"
+         "race_top:interceptor_posix_memalign$\n"
+         "race_top:interceptor_memcpy$\n"
+         "race_top:interceptor_memmove$\n"
+         "race_top:interceptor_memset$\n"
+         "race_top:interceptor_memcmp$\n"
+         "race_top:interceptor_bcmp$\n";
+}
+#endif
+
+#endif
+
+namespace dormouse::wasm {
+// Engine refers to it, or the linker would leave this file out of the program.
+void keep_sanitizer_options() {}
+}  // namespace dormouse::wasm
