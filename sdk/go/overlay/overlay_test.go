@@ -209,7 +209,7 @@ func TestTheProgramIsFound(t *testing.T) {
 		"in a folder of cmd":      {[]goPackage{program("cmd/manager"), program("tools/x/y")}, "m/cmd/manager"},
 		"anywhere, if only one":   {[]goPackage{library, program("a/b/c"), tests}, "m/a/b/c"},
 		"error: two in cmd":       {[]goPackage{program("cmd/a"), program("cmd/b")}, "--package ./cmd/a, --package ./cmd/b"},
-		"error: root and cmd":     {[]goPackage{program(""), program("cmd")}, "--package ./., --package ./cmd"},
+		"error: root and cmd":     {[]goPackage{program(""), program("cmd")}, "choose one: --package ., --package ./cmd"},
 		"error: none":             {[]goPackage{library, tests}, "no program in /m"},
 		"error: two in elsewhere": {[]goPackage{program("a/b"), program("c/d")}, "choose one"},
 	} {

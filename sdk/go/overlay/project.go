@@ -179,7 +179,10 @@ func chooseMain(dir string, all []goPackage) (goPackage, error) {
 	var names []string
 	for _, pkg := range candidates {
 		place, _ := filepath.Rel(dir, pkg.Dir)
-		names = append(names, "--package ./"+filepath.ToSlash(place))
+		if place != "." {
+			place = "./" + filepath.ToSlash(place)
+		}
+		names = append(names, "--package "+place)
 	}
 	return goPackage{}, fmt.Errorf("%s holds %d programs, choose one: %s", dir, len(candidates), strings.Join(names, ", "))
 }
