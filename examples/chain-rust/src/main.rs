@@ -55,8 +55,12 @@ async fn reconcile(object: Arc<DynamicObject>, ctx: Arc<Context>) -> Result<Acti
     let mut spec = object.data.get("spec").filter(|s| s.is_object()).cloned().unwrap_or_else(|| json!({}));
     let hop = spec.get("hop").and_then(Value::as_i64).unwrap_or(0) + 1;
     spec["hop"] = json!(hop);
-    let mut annotations: BTreeMap<String, String> =
-        object.annotations().iter().filter(|(k, _)| k.starts_with(GROUP)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut annotations: BTreeMap<String, String> = object
+        .annotations()
+        .iter()
+        .filter(|(k, _)| k.starts_with(GROUP))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     annotations.insert(format!("{GROUP}/seen-{}", ctx.index), seen.to_string());
 
     let next = link(ctx.index + 1);

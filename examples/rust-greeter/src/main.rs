@@ -148,10 +148,7 @@ async fn publish(greeting: &Greeting, ctx: &Context, reason: &str, action: &str,
         action: action.to_owned(),
         secondary: None,
     };
-    ctx.recorder
-        .publish(&event, &greeting.object_ref(&()))
-        .await
-        .map_err(|e| Error::Kube("publish an Event", e))
+    ctx.recorder.publish(&event, &greeting.object_ref(&())).await.map_err(|e| Error::Kube("publish an Event", e))
 }
 
 fn error_policy(greeting: Arc<Greeting>, error: &Error, _ctx: Arc<Context>) -> Action {
@@ -170,10 +167,7 @@ async fn main() -> anyhow::Result<()> {
         Ok(one) if !one.is_empty() => (Api::namespaced(client.clone(), &one), Api::namespaced(client.clone(), &one)),
         _ => (Api::all(client.clone()), Api::all(client.clone())),
     };
-    let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), Reporter::from(NAME)),
-        client,
-    });
+    let context = Arc::new(Context { recorder: Recorder::new(client.clone(), Reporter::from(NAME)), client });
     info!("starting");
     Controller::new(greetings, watcher::Config::default())
         .owns(config_maps, watcher::Config::default())

@@ -84,9 +84,7 @@ pub fn parse(origin: &str, text: &str) -> Result<EditFile, Error> {
             "file" => path = rest.to_string(),
             "optional" => optional = true,
             "new" => match rest.split_once(' ') {
-                Some((to, from)) => {
-                    file.steps.push(Step::New { path: to.trim().into(), source: from.trim().into() })
-                }
+                Some((to, from)) => file.steps.push(Step::New { path: to.trim().into(), source: from.trim().into() }),
                 None => return fail(format!("{origin}:{at}: @new needs two names")),
             },
             "feature" => match rest.split_once('=') {
@@ -225,9 +223,8 @@ impl EditFile {
                 Step::New { path, source } => {
                     let from = ours.join(source);
                     let to = dir.join(path);
-                    std::fs::copy(&from, &to).map_err(|e| {
-                        Error(format!("{who}: cannot put {} in as {path}: {e}", from.display()))
-                    })?;
+                    std::fs::copy(&from, &to)
+                        .map_err(|e| Error(format!("{who}: cannot put {} in as {path}: {e}", from.display())))?;
                 }
                 Step::Feature { path, name, value } => {
                     let file = dir.join(path);
@@ -261,7 +258,7 @@ impl EditFile {
                             Err(n) => count += n,
                         }
                     }
-                    if !done && !(*optional && count == 0) {
+                    if !(done || *optional && count == 0) {
                         let first = anchor.lines().find(|l| !l.trim().is_empty()).unwrap_or("").trim();
                         let times = if count == 0 { "is not there".into() } else { format!("is there {count} times") };
                         return fail(format!("{who}: in {path} the anchor '{first}' {times}{hint}"));

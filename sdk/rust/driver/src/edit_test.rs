@@ -56,10 +56,7 @@ fn applies_each_kind_of_change() {
     let scratch = demo(LIB);
     parse("demo.edit", EDITS).unwrap().apply("1.2.3", scratch.path(), scratch.path()).unwrap();
     let read = |name: &str| std::fs::read_to_string(scratch.path().join(name)).unwrap();
-    assert_eq!(
-        read("src/lib.rs"),
-        "// above a\nfn a() {}\nfn b() {\n    22\n}\nfn c() {}\n// below c\n// SAME SAME"
-    );
+    assert_eq!(read("src/lib.rs"), "// above a\nfn a() {}\nfn b() {\n    22\n}\nfn c() {}\n// below c\n// SAME SAME");
     assert_eq!(read("src/ours.rs"), "#![allow(warnings)]\nours");
     assert_eq!(read("Cargo.toml"), "[package]\nx\n[features]\ny = []\n");
 }

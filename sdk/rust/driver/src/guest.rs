@@ -85,17 +85,17 @@ pub fn build(options: &Options) -> Result<(), String> {
     locate.args(["locate-project", "--workspace", "--message-format", "plain"]);
     let manifest = output(locate, "looking for the workspace")?;
     let root = Path::new(manifest.trim()).parent().ok_or("cargo named no workspace")?.to_path_buf();
-    let inside = dir.strip_prefix(&root).map_err(|_| {
-        format!("the workspace {} does not contain {}", root.display(), dir.display())
-    })?;
+    let inside = dir
+        .strip_prefix(&root)
+        .map_err(|_| format!("the workspace {} does not contain {}", root.display(), dir.display()))?;
 
     // The shadow belongs to this tree and is laid anew; one build of a tree at a time.
     let edits = read_edits(&options.edits)?;
     let key = digest(&[root.as_os_str().as_encoded_bytes().to_vec()]);
     let base = options.cache.join("shadow").join(&key);
     let _only_one = lock(&options.cache.join("shadow").join(format!("{key}.lock")))?;
-    let shadow_root =
-        shadow::lay(&base, &root).map_err(|e| format!("cannot lay a shadow of {} in the cache: {e}", root.display()))?;
+    let shadow_root = shadow::lay(&base, &root)
+        .map_err(|e| format!("cannot lay a shadow of {} in the cache: {e}", root.display()))?;
     let shadow_dir = shadow_root.join(inside);
     let lock = shadow_root.join("Cargo.lock");
     let operators_lock = fs::read(root.join("Cargo.lock")).unwrap_or_default();
@@ -217,7 +217,11 @@ fn choose_bin(options: &Options, metadata: &Json, dir: &Path) -> Result<(String,
     }
     match bins.len() {
         1 => Ok(bins.remove(0)),
-        0 => Err(format!("{} has no binary{}", dir_name(options), options.bin.as_ref().map_or(String::new(), |b| format!(" named '{b}'")))),
+        0 => Err(format!(
+            "{} has no binary{}",
+            dir_name(options),
+            options.bin.as_ref().map_or(String::new(), |b| format!(" named '{b}'"))
+        )),
         _ => {
             let names: Vec<&str> = bins.iter().map(|b| b.1.as_str()).collect();
             Err(format!("{} has several binaries; choose one with --bin: {}", dir_name(options), names.join(", ")))
@@ -252,8 +256,7 @@ struct Patch {
 
 /// Makes the edited copy of each crate that has edits and is in the operator's resolution.
 fn patch(options: &Options, edits: &[EditFile], metadata: &Json) -> Result<Vec<Patch>, String> {
-    let used: BTreeSet<&str> =
-        metadata.get("resolve").get("nodes").list().iter().map(|n| n.get("id").text()).collect();
+    let used: BTreeSet<&str> = metadata.get("resolve").get("nodes").list().iter().map(|n| n.get("id").text()).collect();
     let mut patches = Vec::new();
     for package in metadata.get("packages").list() {
         let (name, version) = (package.get("name").text(), package.get("version").text());
@@ -266,7 +269,10 @@ fn patch(options: &Options, edits: &[EditFile], metadata: &Json) -> Result<Vec<P
             continue;
         }
         let from = Path::new(package.get("manifest_path").text()).parent().ok_or("a crate without a folder")?;
-        let copy = options.cache.join("crates").join(format!("{name}-{version}-{}", edit.digest(&options.edits).map_err(|e| e.0)?));
+        let copy = options
+            .cache
+            .join("crates")
+            .join(format!("{name}-{version}-{}", edit.digest(&options.edits).map_err(|e| e.0)?));
         if !copy.join("Cargo.toml").is_file() {
             let fresh = options.cache.join("crates").join(format!(".{name}-{version}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&fresh);
@@ -279,12 +285,7 @@ fn patch(options: &Options, edits: &[EditFile], metadata: &Json) -> Result<Vec<P
                 }
             }
         }
-        patches.push(Patch {
-            name: name.into(),
-            version: version.into(),
-            label: format!("{name} {version}"),
-            copy,
-        });
+        patches.push(Patch { name: name.into(), version: version.into(), label: format!("{name} {version}"), copy });
     }
     patches.sort_by(|a, b| a.label.cmp(&b.label));
     Ok(patches)
@@ -381,8 +382,7 @@ fn place(module: &Path, out: &Path) -> Result<u64, String> {
 fn explain_failure(dir: &Path, flags: &[String], patches: &[Patch]) -> String {
     let mut text = "cargo could not build the operator for a guest (its messages are above)".to_string();
     let Ok(metadata) = metadata(dir, flags, &patch_configs(patches)) else { return text };
-    let used: BTreeSet<&str> =
-        metadata.get("resolve").get("nodes").list().iter().map(|n| n.get("id").text()).collect();
+    let used: BTreeSet<&str> = metadata.get("resolve").get("nodes").list().iter().map(|n| n.get("id").text()).collect();
     for package in metadata.get("packages").list() {
         let (name, id) = (package.get("name").text(), package.get("id").text());
         if used.contains(id) && NATIVE_TLS.contains(&name) {

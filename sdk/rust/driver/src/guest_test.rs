@@ -43,7 +43,8 @@ fn default_run_decides_between_several_binaries() {
 #[test]
 fn what_the_operators_profile_says_is_left_alone() {
     let scratch = Scratch::new();
-    let manifest = "[profile.dev]\nlto = 1\n[profile.release] # ours\nopt-level = 3\nstrip=true\n[dependencies]\nlto = 2\n";
+    let manifest =
+        "[profile.dev]\nlto = 1\n[profile.release] # ours\nopt-level = 3\nstrip=true\n[dependencies]\nlto = 2\n";
     fs::write(scratch.path().join("Cargo.toml"), manifest).unwrap();
     let configs = profile_configs(scratch.path(), "release");
     assert_eq!(configs, ["profile.release.lto=true", "profile.release.codegen-units=1"]);

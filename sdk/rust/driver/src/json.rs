@@ -113,11 +113,7 @@ impl Parser<'_> {
         }
     }
 
-    fn sequence(
-        &mut self,
-        close: u8,
-        mut item: impl FnMut(&mut Self) -> Result<(), usize>,
-    ) -> Result<(), usize> {
+    fn sequence(&mut self, close: u8, mut item: impl FnMut(&mut Self) -> Result<(), usize>) -> Result<(), usize> {
         self.space();
         if self.bytes.get(self.at) == Some(&close) {
             self.at += 1;

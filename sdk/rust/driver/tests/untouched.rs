@@ -63,7 +63,8 @@ fn small_operator(scratch: &Path) -> PathBuf {
     };
     fs::write(op.join("Cargo.toml"), manifest("op", "[dependencies]\ncommon = { path = \"../common\" }")).unwrap();
     fs::write(op.join("text"), "hi").unwrap();
-    fs::write(op.join("src/main.rs"), "fn main() { println!(\"{}{}\", include_str!(\"../text\"), common::f()); }").unwrap();
+    fs::write(op.join("src/main.rs"), "fn main() { println!(\"{}{}\", include_str!(\"../text\"), common::f()); }")
+        .unwrap();
     fs::write(scratch.join("common/Cargo.toml"), manifest("common", "").replace("[workspace]\n", "")).unwrap();
     fs::write(scratch.join("common/src/lib.rs"), "pub fn f() -> u32 { 7 }").unwrap();
     op
@@ -103,7 +104,10 @@ fn what_cannot_be_built_is_one_clear_sentence() {
     let op = small_operator(&scratch.0);
     fs::write(op.join("src/main.rs"), "fn main() { broken").unwrap();
     let text = fails(&op);
-    assert!(text.trim_end().ends_with("error: cargo could not build the operator for a guest (its messages are above)"), "{text}");
+    assert!(
+        text.trim_end().ends_with("error: cargo could not build the operator for a guest (its messages are above)"),
+        "{text}"
+    );
     assert!(!out.exists());
 }
 

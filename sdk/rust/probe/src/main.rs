@@ -26,9 +26,8 @@ async fn files_can_be_used_asynchronously() {
 
 async fn tasks_and_timers_interleave() {
     let start = Instant::now();
-    let tasks: Vec<_> = (1..=20)
-        .map(|i| tokio::spawn(async move { tokio::time::sleep(Duration::from_millis(i)).await }))
-        .collect();
+    let tasks: Vec<_> =
+        (1..=20).map(|i| tokio::spawn(async move { tokio::time::sleep(Duration::from_millis(i)).await })).collect();
     for task in tasks {
         task.await.unwrap();
     }
