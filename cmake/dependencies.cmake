@@ -3,19 +3,30 @@
 # the shared one (each shared library is a mapping, relocations and a page or more of data for itself).
 
 find_package(Threads REQUIRED)
+set(Boost_USE_STATIC_LIBS ON)
 find_package(Boost 1.81 REQUIRED COMPONENTS json)
 find_package(GTest REQUIRED)
 find_package(fmt REQUIRED)
 find_package(yaml-cpp REQUIRED)
+# The package's target is the shared library; its archive is there too. Whoever says yaml-cpp gets this.
+add_library(dormouse_yaml INTERFACE)
+find_library(YAML_ARCHIVE NAMES libyaml-cpp.a REQUIRED)
+target_link_libraries(dormouse_yaml INTERFACE ${YAML_ARCHIVE})
 
-function(dormouse_static_library target archive)
-  find_library(${target}_ARCHIVE NAMES ${archive} REQUIRED)
+function(dormouse_static_libraries target)
+  set(archives)
+  foreach(archive ${ARGN})
+    find_library(${archive}_PATH NAMES ${archive} REQUIRED)
+    list(APPEND archives ${${archive}_PATH})
+  endforeach()
   add_library(${target} INTERFACE)
-  target_link_libraries(${target} INTERFACE ${${target}_ARCHIVE} ${ARGN})
+  # Searched again until nothing is missing: CMake may put one archive before another that needs it.
+  list(JOIN archives "," group)
+  target_link_libraries(${target} INTERFACE "-Wl,--start-group,${group},--end-group" Threads::Threads dl)
 endfunction()
-dormouse_static_library(dormouse_crypto libcrypto.a Threads::Threads dl)
-dormouse_static_library(dormouse_ssl libssl.a dormouse_crypto)
-dormouse_static_library(dormouse_nghttp2 libnghttp2.a)
+dormouse_static_libraries(dormouse_ssl libssl.a libcrypto.a)
+dormouse_static_libraries(dormouse_crypto libcrypto.a)
+dormouse_static_libraries(dormouse_nghttp2 libnghttp2.a)
 
 add_library(dormouse_asio INTERFACE)
 target_compile_definitions(dormouse_asio INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ERROR_CODE_HEADER_ONLY)

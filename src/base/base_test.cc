@@ -43,7 +43,9 @@ TEST(Log, JsonLinesStayJsonWhateverTheGuestPrints) {
 
 TEST(Log, ATerminalIsNotSteeredByAGuestsLine) {
   const std::string line = logged({}, [](Log& log) { log.write_guest_line("g", "stdout", "\x1b[31mred\x1b[2Jgone\r\xc2\x9b", 0); });
-  EXPECT_EQ(line, "g | \x1b[31mred\\x1b[2Jgone\\x0d\\xc2\\x9b\n");
+  EXPECT_EQ(line, "g | red\\x1b[2Jgone\\x0d\\xc2\\x9b\n");
+  const std::string coloured = logged({.colour = true}, [](Log& log) { log.write_guest_line("g", "stdout", "\x1b[31mred\x1b[H", 0); });
+  EXPECT_EQ(coloured, "\x1b[36mg |\x1b[0m \x1b[31mred\\x1b[H\x1b[0m\n");
 }
 
 TEST(Log, TextFieldsAreQuotedOnlyWhereNeeded) {

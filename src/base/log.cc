@@ -44,8 +44,9 @@ std::size_t utf8_length(std::string_view text) {
   return 0;
 }
 
-// A guest's line on a terminal: tabs and SGR colours pass, whatever else could move the cursor does not.
-std::string printable(std::string_view line) {
+// A guest's line on a terminal: tabs pass, SGR colours pass if `keep_colours` and else fall away, and whatever else could
+// move the cursor is shown escaped.
+std::string printable(std::string_view line, bool keep_colours) {
   std::string out;
   out.reserve(line.size());
   while (!line.empty()) {
@@ -56,7 +57,7 @@ std::string printable(std::string_view line) {
         ++end;
         while (end < line.size() && ((line[end] >= '0' && line[end] <= '9') || line[end] == ';')) ++end;
         if (end < line.size() && line[end] == 'm') {
-          out.append(line.substr(0, end + 1));
+          if (keep_colours) out.append(line.substr(0, end + 1));
           line.remove_prefix(end + 1);
           continue;
         }
@@ -139,7 +140,7 @@ void Log::write(Level level, std::string_view message, Fields fields) {
       const bool plain = !field.value.empty() && field.value.find_first_of(" \"=\n\t") == std::string::npos;
       line += fmt::format(" {}=", field.key);
       if (plain) {
-        line += printable(field.value);
+        line += printable(field.value, false);
       } else {
         append_json_string(line, field.value);
       }
@@ -161,9 +162,9 @@ void Log::write_guest_line(std::string_view guest, std::string_view stream, std:
     append_json_string(line, text);
     line += "}\n";
   } else if (options_.colour) {
-    line = fmt::format("{}{} |{} {}{}\n", kGuestColours[colour_index % kGuestColours.size()], guest, kResetColour, printable(text), kResetColour);
+    line = fmt::format("{}{} |{} {}{}\n", kGuestColours[colour_index % kGuestColours.size()], guest, kResetColour, printable(text, true), kResetColour);
   } else {
-    line = fmt::format("{} | {}\n", guest, printable(text));
+    line = fmt::format("{} | {}\n", guest, printable(text, false));
   }
   emit(line);
 }

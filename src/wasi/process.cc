@@ -149,7 +149,13 @@ std::span<const wasm::ImportModule> Process::imports() { return kModules; }
 
 std::optional<Nanoseconds> Process::deadline() const { return state_->park.active ? state_->park.deadline : std::nullopt; }
 
-bool Process::ready() const { return state_->ready(state_->options.clock.monotonic()); }
+bool Process::ready() const {
+  const auto look = [this] { return state_->ready(state_->options.clock.monotonic()); };
+  if (look()) return true;
+  // A waker calls once until it is armed; what came before it was armed again is seen by the second look.
+  if (state_->park.active) state_->wakeup->arm(true);
+  return look();
+}
 
 bool Process::deliver_signal(int number) { return state_->deliver_signal(number); }
 

@@ -66,7 +66,7 @@ class Process final : Immovable {
 
   // Of the park under way: when it must be resumed at the latest (monotonic), if it named a time.
   std::optional<Nanoseconds> deadline() const;
-  // Whether a resume would find something to report now.
+  // Whether a resume would find something to report now. If not, `wake` is armed again: for a guest that was woken for nothing.
   bool ready() const;
   // Puts `number` on /run/signals. False if the guest does not have it open: the default action is the caller's to take.
   bool deliver_signal(int number);

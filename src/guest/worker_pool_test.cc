@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "guest/worker_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+
+namespace dormouse::guest {
+namespace {
+
+class Script final : public Task {
+ public:
+  explicit Script(std::function<Slice()> slice) : slice_(std::move(slice)) {}
+  Slice run_slice() noexcept override { return slice_(); }
+
+ private:
+  std::function<Slice()> slice_;
+};
+
+TEST(WorkerPool, RunsATaskUntilItIsFinished) {
+  const SystemClock clock;
+  WorkerPool pool({.workers = 2}, clock);
+  std::promise<int> done;
+  int slices = 0;
+  pool.start(std::make_shared<Script>([&]() -> Task::Slice {
+    if (++slices < 100) return {Task::Outcome::Again, {}};
+    done.set_value(slices);
+    return {Task::Outcome::Finished, {}};
+  }));
+  EXPECT_EQ(done.get_future().get(), 100);
+}
+
+TEST(WorkerPool, NoWakeIsLostHoweverItRacesWithParking) {
+  const SystemClock clock;
+  WorkerPool pool({.workers = 2}, clock);
+  constexpr int kRounds = 20'000;
+  std::atomic<int> sent{0}, seen{0};
+  std::promise<void> done;
+  const auto task = std::make_shared<Script>([&]() -> Task::Slice {
+    seen = sent.load();
+    if (seen == kRounds) {
+      done.set_value();
+      return {Task::Outcome::Finished, {}};
+    }
+    return {Task::Outcome::Parked, {}};
+  });
+  pool.start(task);
+  for (int i = 1; i <= kRounds; ++i) {
+    sent = i;
+    pool.wake(*task);
+  }
+  done.get_future().wait();
+  EXPECT_EQ(seen, kRounds);
+}
+
+TEST(WorkerPool, ResumesAtTheDeadlineAndNotBefore) {
+  const SystemClock clock;
+  WorkerPool pool({.workers = 2}, clock);
+  std::promise<Nanoseconds> late_by;
+  std::optional<Nanoseconds> due;
+  pool.start(std::make_shared<Script>([&]() -> Task::Slice {
+    if (!due) {
+      due = clock.monotonic() + std::chrono::milliseconds(20);
+      return {Task::Outcome::Parked, due};
+    }
+    late_by.set_value(clock.monotonic() - *due);
+    return {Task::Outcome::Finished, {}};
+  }));
+  EXPECT_GE(late_by.get_future().get().count(), 0);
+}
+
+TEST(WorkerPool, AnEarlierDeadlineIsNotMissedBehindALaterOne) {
+  const SystemClock clock;
+  WorkerPool pool({.workers = 2}, clock);
+  const auto sleeper = std::make_shared<Script>([&]() -> Task::Slice { return {Task::Outcome::Parked, clock.monotonic() + std::chrono::hours(1)}; });
+  pool.start(sleeper);
+  std::promise<void> done;
+  bool parked = false;
+  pool.start(std::make_shared<Script>([&]() -> Task::Slice {
+    if (!std::exchange(parked, true)) return {Task::Outcome::Parked, clock.monotonic() + std::chrono::milliseconds(5)};
+    done.set_value();
+    return {Task::Outcome::Finished, {}};
+  }));
+  done.get_future().wait();
+}
+
+TEST(WorkerPool, AThrottledTaskIsNotWokenEarly) {
+  const SystemClock clock;
+  WorkerPool pool({.workers = 1}, clock);
+  std::promise<Nanoseconds> ran_at;
+  std::promise<void> throttled;
+  std::optional<Nanoseconds> due;
+  const auto task = std::make_shared<Script>([&]() -> Task::Slice {
+    if (!due) {
+      due = clock.monotonic() + std::chrono::milliseconds(30);
+      return {Task::Outcome::Throttled, due};
+    }
+    ran_at.set_value(clock.monotonic());
+    return {Task::Outcome::Finished, {}};
+  });
+  pool.start(task);
+  // A second task on the one worker runs only after the first has been throttled.
+  pool.start(std::make_shared<Script>([&]() -> Task::Slice {
+    throttled.set_value();
+    return {Task::Outcome::Finished, {}};
+  }));
+  throttled.get_future().wait();
+  pool.wake(*task);
+  EXPECT_GE(ran_at.get_future().get(), *due);
+}
+
+TEST(WorkerPool, ABusyTaskDoesNotKeepOthersFromRunning) {
+  const SystemClock clock;
+  WorkerPool pool({.workers = 1}, clock);
+  std::atomic<bool> stop{false};
+  pool.start(std::make_shared<Script>([&]() -> Task::Slice { return {stop ? Task::Outcome::Finished : Task::Outcome::Again, {}}; }));
+  std::promise<void> done;
+  pool.start(std::make_shared<Script>([&]() -> Task::Slice {
+    done.set_value();
+    return {Task::Outcome::Finished, {}};
+  }));
+  done.get_future().wait();
+  stop = true;
+}
+
+TEST(WorkerPool, SleepingTasksWakeNobodyButAtTheirDeadlines) {
+  const SystemClock clock;
+  WorkerPool pool({.workers = 2}, clock);
+  constexpr int kTasks = 20, kNaps = 5;
+  std::atomic<int> left{kTasks};
+  std::promise<void> done;
+  for (int i = 0; i < kTasks; ++i) {
+    auto naps = std::make_shared<int>(0);
+    pool.start(std::make_shared<Script>([&, naps]() -> Task::Slice {
+      if ((*naps)++ < kNaps) return {Task::Outcome::Parked, clock.monotonic() + std::chrono::milliseconds(10)};
+      if (--left == 0) done.set_value();
+      return {Task::Outcome::Finished, {}};
+    }));
+  }
+  done.get_future().wait();
+  const auto counters = pool.counters();
+  EXPECT_EQ(counters.timer_wakeups, kTasks * kNaps);
+  EXPECT_EQ(counters.slices, kTasks * (kNaps + 1));
+}
+
+}  // namespace
+}  // namespace dormouse::guest

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/container.h"
+
+#include <signal.h>
+
+#include <boost/asio/post.hpp>
+
+namespace dormouse::host {
+
+using guest::Lifecycle;
+using guest::Termination;
+
+Container::Container(Options options, Services& services)
+    : options_(std::move(options)),
+      services_(services),
+      lifecycle_(options_.restart_policy, options_.grace),
+      timer_(services.loop),
+      account_(std::make_shared<MemoryAccount>(memory_limit_bytes())) {}
+
+Container::~Container() {
+  *self_ = nullptr;
+  if (run_) run_->kill();
+}
+
+std::uint64_t Container::memory_limit_bytes() const { return options_.spec.memory_limit_bytes.value_or(services_.memory_limit_default_bytes); }
+
+void Container::start() {
+  services_.modules.load(options_.spec.image, [self = self_](Result<ModuleStore::Module> module) {
+    if (Container* container = *self) {
+      if (module) container->launch(std::move(*module));
+      else container->could_not_start("ErrImageInvalid", module.error());
+    }
+  });
+}
+
+void Container::could_not_start(std::string reason, const Error& error) {
+  const Nanoseconds now = services_.clock.realtime();
+  services_.log.error("guest cannot start", {{"guest", options_.display_name}, {"reason", reason}, {"error", error.message}});
+  lifecycle_.could_not_start(services_.clock.monotonic(), Termination{.reason = std::move(reason), .exit_code = 128, .message = error.message, .started_at = now, .finished_at = now});
+  settle();
+}
+
+void Container::launch(ModuleStore::Module module) {
+  if (lifecycle_.state() == Lifecycle::State::Terminating) {
+    lifecycle_.could_not_start(services_.clock.monotonic(), Termination{.reason = "Completed", .finished_at = services_.clock.realtime()});
+    settle();
+    return;
+  }
+  module_digest_ = module->info().digest;
+  auto launch = options_.prepare(account_);
+  if (!launch) {
+    could_not_start("CreateContainerConfigError", launch.error());
+    return;
+  }
+  run_ = std::make_shared<guest::Run>(guest::Run::Options{
+      .module = std::move(module),
+      .engine = services_.engine,
+      .pool = services_.workers,
+      .clock = services_.clock,
+      .account = account_,
+      .cpu_limit_millis = options_.spec.cpu_limit_millis,
+      .arguments = std::move(launch->arguments),
+      .environment = std::move(launch->environment),
+      .preopens = std::move(launch->preopens),
+      .stdin_bytes = std::move(launch->stdin_bytes),
+      .standard_output = std::move(launch->standard_output),
+      .standard_error = std::move(launch->standard_error),
+      .network = std::move(launch->network),
+      .resources = std::move(launch->resources),
+      .on_end =
+          [self = self_, &loop = services_.loop](guest::Run::Ended ended) {
+            boost::asio::post(loop, [self, ended = std::move(ended)]() mutable {
+              if (Container* container = *self) container->on_run_ended(std::move(ended));
+            });
+          },
+  });
+  kill_code_ = 137;
+  started_at_ = services_.clock.realtime();
+  lifecycle_.begin(services_.clock.monotonic());
+  services_.log.info(lifecycle_.restarts() == 0 ? "guest started" : "guest restarted",
+                     {{"guest", options_.display_name}, {"restarts", lifecycle_.restarts()}});
+  run_->start();
+}
+
+void Container::on_run_ended(guest::Run::Ended ended) {
+  const guest::Run::Usage usage = run_->usage();
+  earlier_usage_.cpu += usage.cpu;
+  earlier_usage_.wakeups += usage.wakeups;
+  earlier_usage_.slices += usage.slices;
+  earlier_usage_.preemptions += usage.preemptions;
+  earlier_usage_.throttles += usage.throttles;
+  earlier_usage_.last_wake = usage.last_wake;
+  run_.reset();
+
+  Termination termination{.reason = "Completed", .started_at = started_at_, .finished_at = services_.clock.realtime()};
+  if (const Error* error = std::get_if<Error>(&ended.outcome)) {
+    termination.reason = "ContainerCannotRun";
+    termination.exit_code = 128;
+    termination.message = error->message;
+  } else {
+    wasm::Exit& exit = std::get<wasm::Exit>(ended.outcome);
+    switch (exit.kind) {
+      case wasm::Exit::Kind::Returned: break;
+      case wasm::Exit::Kind::Exited: termination.exit_code = exit.code; break;
+      case wasm::Exit::Kind::Trapped:
+        termination.exit_code = 134;  // 128 + SIGABRT, as a native abort() would give.
+        termination.message = std::move(exit.message);
+        termination.backtrace = std::move(exit.backtrace);
+        break;
+      case wasm::Exit::Kind::Stopped: termination.exit_code = kill_code_; break;
+    }
+    if (termination.exit_code != 0) termination.reason = "Error";
+  }
+  // A guest that stopped by itself after it was refused memory is told apart from one that we stopped.
+  const bool stopped_by_us = lifecycle_.state() == Lifecycle::State::Terminating;
+  if (ended.memory_refused && termination.exit_code != 0 && !stopped_by_us) {
+    termination.reason = "OOMKilled";
+    termination.message = fmt::format("memory limit of {} bytes reached (resources.limits.memory){}{}", account_->limit_bytes(), termination.message.empty() ? "" : "; ", termination.message);
+  }
+  if (termination.exit_code == 0 || ((stopped_by_us || options_.plain_exit) && termination.message.empty())) {
+    services_.log.info("guest ended", {{"guest", options_.display_name}, {"reason", termination.reason}, {"exit_code", termination.exit_code}});
+  } else {
+    services_.log.error("guest failed", {{"guest", options_.display_name}, {"reason", termination.reason}, {"exit_code", termination.exit_code}, {"message", termination.message}});
+    for (const std::string& frame : termination.backtrace) services_.log.error("  at", {{"guest", options_.display_name}, {"frame", frame}});
+  }
+  lifecycle_.ended(services_.clock.monotonic(), std::move(termination));
+  settle();
+}
+
+void Container::settle() {
+  timer_.cancel();
+  if (ended()) {
+    if (!std::exchange(told_ended_, true)) {
+      boost::asio::post(services_.loop, [self = self_] {
+        if (Container* container = *self) container->options_.on_ended();
+      });
+    }
+    return;
+  }
+  const auto deadline = lifecycle_.deadline();
+  if (!deadline) return;
+  if (lifecycle_.state() == Lifecycle::State::BackOff) {
+    services_.log.info("guest backs off", {{"guest", options_.display_name}, {"seconds", std::chrono::duration_cast<std::chrono::seconds>(*deadline - services_.clock.monotonic()).count()}});
+  }
+  timer_.expires_after(*deadline - services_.clock.monotonic());
+  timer_.async_wait([self = self_](boost::system::error_code problem) {
+    Container* container = *self;
+    if (problem || container == nullptr) return;
+    switch (container->lifecycle_.on_timer(container->services_.clock.monotonic())) {
+      case Lifecycle::Action::None: container->settle(); break;
+      case Lifecycle::Action::Start: container->start(); break;
+      case Lifecycle::Action::Kill:
+        container->services_.log.warning("grace period over, guest is killed", {{"guest", container->options_.display_name}});
+        container->kill(137);
+        break;
+    }
+  });
+}
+
+void Container::kill(std::uint32_t exit_code) {
+  kill_code_ = exit_code;
+  if (run_) run_->kill();
+}
+
+void Container::stop() {
+  if (lifecycle_.state() == Lifecycle::State::Terminating) return;
+  if (lifecycle_.stop(services_.clock.monotonic()) && run_ && !run_->deliver_signal(SIGTERM)) {
+    kill(128 + SIGTERM);  // It does not listen: the default action.
+  }
+  settle();
+}
+
+void Container::stop_at_once() {
+  lifecycle_.stop_at_once(services_.clock.monotonic());
+  kill(137);
+  settle();
+}
+
+bool Container::deliver_signal(int number) { return run_ && run_->deliver_signal(number); }
+
+ContainerStatus Container::status() const {
+  ContainerStatus status;
+  status.name = options_.spec.name;
+  status.image = options_.spec.image;
+  status.module_digest = module_digest_;
+  status.restarts = lifecycle_.restarts();
+  status.reason = lifecycle_.reason();
+  status.started_at = started_at_;
+  status.memory_limit_bytes = memory_limit_bytes();
+  status.cpu_limit_millis = options_.spec.cpu_limit_millis;
+  status.last_termination = lifecycle_.last_termination();
+  if (status.last_termination) status.message = status.last_termination->message;
+  status.usage = run_ ? run_->usage() : guest::Run::Usage{};
+  status.usage.cpu += earlier_usage_.cpu;
+  status.usage.wakeups += earlier_usage_.wakeups;
+  status.usage.slices += earlier_usage_.slices;
+  status.usage.preemptions += earlier_usage_.preemptions;
+  status.usage.throttles += earlier_usage_.throttles;
+  if (status.usage.last_wake.count() == 0) status.usage.last_wake = earlier_usage_.last_wake;
+  switch (lifecycle_.state()) {
+    case Lifecycle::State::Running:
+    case Lifecycle::State::Terminating:
+      status.running = run_ != nullptr;
+      status.state = run_ ? "Running" : "Waiting";
+      break;
+    case Lifecycle::State::Waiting:
+    case Lifecycle::State::BackOff: status.state = "Waiting"; break;
+    case Lifecycle::State::Ended: status.state = "Terminated"; break;
+  }
+  return status;
+}
+
+}  // namespace dormouse::host

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The compiled modules in use, each loaded once however many guests run it.
+//
+// Loading blocks (reading, hashing, perhaps a compile of a minute in a child process), so it happens on threads of
+// its own. A file that has changed since is another module; what nobody uses any more is unloaded.
+//
+// Threads: load() and its callback on the loop.
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+#include "wasm/module.h"
+
+namespace dormouse::host {
+
+class ModuleStore final : Immovable {
+ public:
+  using Module = std::shared_ptr<const wasm::Module>;
+  using Done = std::function<void(Result<Module>)>;
+  struct Options {
+    wasm::Module::CompileOptions compile;
+    std::span<const wasm::ImportModule> imports;
+    unsigned loaders = 1;  // At once; a compile of a Go operator takes 1.2 GB, so one.
+  };
+  ModuleStore(boost::asio::io_context& loop, wasm::Engine& engine, Log& log, Options options);
+  // Waits for a load under way.
+  ~ModuleStore();
+
+  // `done` is called from the loop, never from within load().
+  void load(const std::string& path, Done done);
+
+ private:
+  // What tells one version of a file from another: device, inode, size, change time.
+  using Key = std::string;
+  void finish(const Key& key, Result<Module> loaded);
+
+  boost::asio::io_context& loop_;
+  wasm::Engine& engine_;
+  Log& log_;
+  const Options options_;
+  std::map<Key, std::weak_ptr<const wasm::Module>> loaded_;
+  std::map<Key, std::vector<Done>> waiting_;
+  boost::asio::thread_pool loaders_;
+};
+
+}  // namespace dormouse::host

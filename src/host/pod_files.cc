@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/pod_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace dormouse::host {
+namespace {
+
+constexpr std::string_view kKubeconfig = R"(apiVersion: v1
+kind: Config
+clusters:
+- {{name: kube, cluster: {{server: "http://kube"}}}}
+users:
+- {{name: guest, user: {{}}}}
+contexts:
+- {{name: kube, context: {{cluster: kube, user: guest, namespace: {}}}}}
+current-context: kube
+)";
+
+// All components of a path; "" and "." fall away.
+std::vector<std::string_view> components(std::string_view path) {
+  std::vector<std::string_view> parts;
+  while (!path.empty()) {
+    const std::size_t slash = path.find('/');
+    const std::string_view part = path.substr(0, slash);
+    if (!part.empty() && part != ".") parts.push_back(part);
+    path.remove_prefix(slash == std::string_view::npos ? path.size() : slash + 1);
+  }
+  return parts;
+}
+
+std::unexpected<Error> no_room(std::string_view path) {
+  return fail(ErrorCode::ResourceExhausted, "{}: the memory limit (resources.limits.memory) leaves no room for it", path);
+}
+
+Result<void> select_keys(const ConfigData& data, const std::vector<pods::KeyPath>& items, bool optional, std::string_view what, std::map<std::string, std::string>& tree) {
+  if (items.empty()) {
+    for (const auto& [key, value] : data) tree.insert_or_assign(key, value);
+    return {};
+  }
+  for (const pods::KeyPath& item : items) {
+    const auto found = data.find(item.key);
+    if (found != data.end()) tree.insert_or_assign(item.path, found->second);
+    else if (!optional) return fail(ErrorCode::NotFound, "{} has no key \"{}\"", what, item.key);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<wasi::Directory>> make_directories(const std::shared_ptr<wasi::Directory>& root, std::string_view path) {
+  std::shared_ptr<wasi::Directory> at = root;
+  for (const std::string_view part : components(path)) {
+    const auto found = at->lookup(part);
+    if (found.inode) {
+      if (found.inode->kind() != wasi::Inode::Kind::Directory) return fail(ErrorCode::InvalidArgument, "{}: a file is in the way", path);
+      at = std::static_pointer_cast<wasi::Directory>(found.inode);
+      continue;
+    }
+    auto made = at->create_directory(part);
+    if (!made) return no_room(path);
+    at = std::move(*made);
+  }
+  return at;
+}
+
+Result<void> put_file(const std::shared_ptr<wasi::Directory>& root, std::string_view path, std::string_view content) {
+  const std::size_t slash = path.rfind('/');
+  auto folder = make_directories(root, slash == std::string_view::npos ? std::string_view{} : path.substr(0, slash));
+  if (!folder) return fail(folder.error());
+  const auto file = (*folder)->create_file(path.substr(slash == std::string_view::npos ? 0 : slash + 1));
+  if (!file) return file.error() == wasi::Errno::Exist ? std::unexpected(Error{ErrorCode::InvalidArgument, fmt::format("{}: is there already", path)}) : no_room(path);
+  const auto written = (*file)->write(0, std::as_bytes(std::span(content)));
+  if (written.bytes != content.size()) return no_room(path);
+  return {};
+}
+
+Result<PodFiles::Tree> PodFiles::gather(const pods::Volume& volume, const ConfigLookup& lookup) const {
+  Tree tree;
+  const auto add_config = [&](const std::string& name, bool secret, const std::vector<pods::KeyPath>& items, bool optional) -> Result<void> {
+    const std::string what = fmt::format("volume {}: {} \"{}\"", volume.name, secret ? "Secret" : "ConfigMap", name);
+    const ConfigData* data = lookup(secret, name);
+    if (data == nullptr) return optional ? Result<void>{} : fail(ErrorCode::NotFound, "{} does not exist", what);
+    return select_keys(*data, items, optional, what, tree);
+  };
+  const auto add_downward = [&](const pods::DownwardVolume& source) {
+    for (const pods::DownwardItem& item : source.items) {
+      if (const auto* field = std::get_if<pods::FieldRef>(&item.source)) tree.insert_or_assign(item.path, pod_field(pod_, field->path));
+      else tree.insert_or_assign(item.path, resource_field(pod_.containers.front(), std::get<pods::ResourceRef>(item.source), 0));
+    }
+  };
+  if (const auto* config = std::get_if<pods::ConfigMapVolume>(&volume.source)) {
+    if (auto added = add_config(config->name, false, config->items, config->optional); !added) return fail(added.error());
+  } else if (const auto* secret = std::get_if<pods::SecretVolume>(&volume.source)) {
+    if (auto added = add_config(secret->name, true, secret->items, secret->optional); !added) return fail(added.error());
+  } else if (const auto* downward = std::get_if<pods::DownwardVolume>(&volume.source)) {
+    add_downward(*downward);
+  } else if (const auto* projected = std::get_if<pods::ProjectedVolume>(&volume.source)) {
+    for (const pods::ProjectedSource& source : projected->sources) {
+      if (const auto* part = std::get_if<pods::ConfigMapVolume>(&source)) {
+        if (auto added = add_config(part->name, false, part->items, part->optional); !added) return fail(added.error());
+      } else if (const auto* hidden = std::get_if<pods::SecretVolume>(&source)) {
+        if (auto added = add_config(hidden->name, true, hidden->items, hidden->optional); !added) return fail(added.error());
+      } else {
+        add_downward(std::get<pods::DownwardVolume>(source));
+      }
+    }
+  }
+  return tree;
+}
+
+Result<std::shared_ptr<wasi::Directory>> PodFiles::build(const Tree& tree) {
+  const auto root = wasi::Volume::create({.clock = clock_, .read_only = true, .device = ++last_device_})->make_root();
+  for (const auto& [path, content] : tree) {
+    if (auto put = put_file(root, path, content); !put) return fail(put.error());
+  }
+  return root;
+}
+
+Result<PodFiles::Made*> PodFiles::made(const pods::Volume& volume, const ConfigLookup& lookup, const std::shared_ptr<MemoryAccount>& account) {
+  if (const auto found = volumes_.find(volume.name); found != volumes_.end()) return &found->second;
+  Made made;
+  std::shared_ptr<wasi::Directory> root;
+  if (std::holds_alternative<pods::EmptyDir>(volume.source)) {
+    made.account = account;
+    root = wasi::Volume::create({.clock = clock_, .account = account.get(), .device = ++last_device_})->make_root();
+  } else {
+    auto tree = gather(volume, lookup);
+    if (!tree) return fail(tree.error());
+    auto built = build(*tree);
+    if (!built) return fail(built.error());
+    root = std::move(*built);
+    made.content = std::move(*tree);
+    made.from_objects = true;
+  }
+  made.mount = std::make_shared<wasi::Mount>(root, made.from_objects);
+  made.read_only_mount = std::make_shared<wasi::Mount>(root, true);
+  return &volumes_.emplace(volume.name, std::move(made)).first->second;
+}
+
+Result<PodFiles::Root> PodFiles::make_root(const pods::Container& container, const ConfigLookup& lookup, std::shared_ptr<MemoryAccount> account) {
+  const auto root = wasi::Volume::create({.clock = clock_, .account = account.get()})->make_root();
+  const std::string passwd = "root:x:0:0:root:/root:/sbin/nologin\n";
+  for (const auto& [path, content] : std::initializer_list<std::pair<std::string_view, std::string>>{
+           {"/etc/hostname", pod_.name + "\n"},
+           {"/etc/kubeconfig", fmt::format(fmt::runtime(kKubeconfig), pod_.name_space)},
+           {"/etc/passwd", passwd},
+           {"/var/run/secrets/kubernetes.io/serviceaccount/namespace", pod_.name_space}}) {
+    if (auto put = put_file(root, path, content); !put) return fail(put.error());
+  }
+  for (const std::string_view folder : {"/tmp", "/root", "/run", "/net"}) {
+    if (auto made = make_directories(root, folder); !made) return fail(made.error());
+  }
+  static_cast<wasi::Directory*>(root->lookup("net").inode.get())->become_network();
+  if (static_cast<wasi::Directory*>(root->lookup("run").inode.get())->add_signals("signals") != wasi::Errno::Success) return no_room("/run/signals");
+
+  auto accounts = std::make_shared<std::vector<std::shared_ptr<MemoryAccount>>>();
+  accounts->push_back(account);
+  // Shorter paths first, so that a mount inside a mount lies on top.
+  std::vector<const pods::Mount*> mounts;
+  for (const pods::Mount& mount : container.mounts) mounts.push_back(&mount);
+  std::ranges::sort(mounts, {}, [](const pods::Mount* mount) { return components(mount->path).size(); });
+  for (const pods::Mount* mount : mounts) {
+    const auto volume = std::ranges::find_if(pod_.volumes, [&](const pods::Volume& v) { return v.name == mount->volume; });
+    if (volume == pod_.volumes.end()) return fail(ErrorCode::NotFound, "the volume \"{}\" does not exist", mount->volume);
+    auto made = this->made(*volume, lookup, account);
+    if (!made) return fail(made.error());
+    if ((*made)->account) accounts->push_back((*made)->account);
+    std::shared_ptr<wasi::Mount> at = mount->read_only ? (*made)->read_only_mount : (*made)->mount;
+    if (!mount->sub_path.empty()) {
+      // As with the kubelet, a subPath is fixed when the container starts and does not follow later changes.
+      std::shared_ptr<wasi::Inode> content = at->content();
+      for (const std::string_view part : components(mount->sub_path)) {
+        auto* folder = wasi::as_directory(content.get());
+        auto next = folder != nullptr ? folder->lookup(part).inode : nullptr;
+        if (!next && folder != nullptr && !(*made)->from_objects) {
+          if (auto created = folder->create_directory(part)) next = *created;
+        }
+        if (!next) return fail(ErrorCode::NotFound, "the volume \"{}\" has no \"{}\" (subPath)", mount->volume, mount->sub_path);
+        content = std::move(next);
+      }
+      at = std::make_shared<wasi::Mount>(std::move(content), at->read_only());
+    }
+    const auto parts = components(mount->path);
+    if (parts.empty()) return fail(ErrorCode::InvalidArgument, "the volume \"{}\" cannot be mounted over /", mount->volume);
+    const std::string_view leaf = parts.back();
+    auto folder = make_directories(root, std::string_view(mount->path).substr(0, static_cast<std::size_t>(leaf.data() - mount->path.data())));
+    if (!folder) return fail(folder.error());
+    if ((*folder)->mount(leaf, at) != wasi::Errno::Success) return no_room(mount->path);
+  }
+  return Root{root, accounts};
+}
+
+void PodFiles::refresh(const ConfigLookup& lookup) {
+  for (const pods::Volume& volume : pod_.volumes) {
+    const auto found = volumes_.find(volume.name);
+    if (found == volumes_.end() || !found->second.from_objects) continue;
+    Made& made = found->second;
+    auto tree = gather(volume, lookup);
+    if (!tree || *tree == made.content) continue;
+    auto built = build(*tree);
+    if (!built) continue;
+    made.content = std::move(*tree);
+    made.mount->replace(*built);
+    made.read_only_mount->replace(*built);
+  }
+}
+
+}  // namespace dormouse::host

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// The `dormouse` command line.
+
+#include <fmt/format.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "host/host.h"
+#include "host/http_server.h"
+#include "host/status_view.h"
+#include "toolchain/build.h"
+#include "toolchain/cache.h"
+#include "wasi/process.h"
+#include "wasm/engine.h"
+#include "wasm/module.h"
+
+namespace dormouse {
+namespace {
+
+// Exit codes of our own, apart from a bare module's: 1 failed, 2 wrong usage (as CLI11 does for parse errors).
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+int failed(const Error& error) {
+  std::string_view rest = error.message;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    fmt::print(stderr, "error: {}\n", rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return kFailed;
+}
+
+std::string default_socket() {
+  if (const char* runtime = std::getenv("XDG_RUNTIME_DIR"); runtime != nullptr && *runtime == '/') return std::string(runtime) + "/dormouse.sock";
+  return fmt::format("/tmp/dormouse-{}.sock", ::getuid());
+}
+
+std::string own_program() {
+  std::string path(4096, '\0');
+  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size());
+  return length > 0 ? path.substr(0, static_cast<std::size_t>(length)) : "dormouse";
+}
+
+struct RunFlags {
+  host::HostOptions host;
+  std::string log_format = "text", log_level = "info", colour = "auto";
+  std::string context, kubeconfig;
+  bool pod = false;
+};
+
+int run(RunFlags& flags, CLI::App& command) {
+  host::HostOptions& options = flags.host;
+  const std::vector<std::string> rest = command.remaining();
+  if (!rest.empty()) {
+    options.module = rest[0];
+    options.module_arguments.assign(rest.begin() + 1, rest.end());
+    if (options.module.starts_with("-")) return failed({ErrorCode::InvalidArgument, fmt::format("unknown option {}; see dormouse run --help", options.module)}), kUsage;
+  }
+  if (options.module.empty() && options.sources.empty()) {
+    return failed({ErrorCode::InvalidArgument, "nothing to run: give a MODULE.wasm, or manifests with -f FILE|DIR|URL"}), kUsage;
+  }
+  // A bare module is a plain WASI program unless the command line speaks of a cluster.
+  options.module_as_pod = flags.pod || !flags.kubeconfig.empty() || !flags.context.empty() || !options.name_space.empty() || !options.service_account.empty();
+  options.kube = kube::ConfigOptions::from_environment();
+  options.kube.kubeconfig = flags.kubeconfig;
+  options.kube.context = flags.context;
+  options.compile.compiler_program = own_program();
+  if (options.compile.cache_directory.empty()) {
+    auto cache = toolchain::cache_directory("modules");
+    if (!cache) return failed(cache.error());
+    options.compile.cache_directory = *cache;
+  }
+  const bool bare = options.sources.empty() && !options.module_as_pod;
+  Log::Options log;
+  log.format = flags.log_format == "json" ? Log::Format::Json : Log::Format::Text;
+  log.level = flags.log_level == "debug" ? Log::Level::Debug : flags.log_level == "warning" ? Log::Level::Warning : flags.log_level == "error" ? Log::Level::Error : Log::Level::Info;
+  if (bare && flags.log_level == "info") log.level = Log::Level::Warning;  // A program's output is its own.
+  log.colour = flags.colour == "always" || (flags.colour == "auto" && ::isatty(2) == 1);
+  const auto code = host::run_host(std::move(options), log);
+  return code ? *code : failed(code.error());
+}
+
+void add_run(CLI::App& app, RunFlags& flags, int& exit_code) {
+  CLI::App* command = app.add_subcommand("run", "Run operators: from manifests (Pod, Deployment), or one bare module");
+  command->prefix_command(true);
+  command->footer("MODULE.wasm and what follows it are the program and its arguments. Without a cluster option a bare module is a plain\nWASI program: it sees the folders given with --dir, its output is passed through, and its exit code is dormouse's.");
+  host::HostOptions& host = flags.host;
+  command->add_option("-f,--filename", host.sources, "Manifests: a file, a folder, a URL, or - for standard input; may be given again")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+  command->add_option("--kubeconfig", flags.kubeconfig, "Path of the kubeconfig (else $KUBECONFIG, ~/.kube/config, in-cluster)");
+  command->add_option("--context", flags.context, "Context of the kubeconfig");
+  command->add_option("-n,--namespace", host.name_space, "Namespace of pods that name none (else the context's)");
+  command->add_option("--service-account", host.service_account, "ServiceAccount of a bare module");
+  command->add_flag("--pod", flags.pod, "Run a bare module as a pod, with access to the cluster");
+  command->add_option("--dir", host.directories, "HOST::GUEST (or HOST): a copy of the folder HOST, in memory, as GUEST; may be given again")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+  command->add_option("--env", host.environment, "NAME=VALUE for a bare module (NAME alone: as it is here); may be given again")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+  command->add_option("--stdin", host.stdin_from, "What a bare module reads as its standard input: - for ours (read to its end first), or a file");
+  command->add_option("--allow-egress", host.egress, "HOST:PORT that a bare module may dial; may be given again")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+  command->add_option("--memory", host.memory_limit, "Memory limit of a bare module, such as 64Mi");
+  command->add_option("--listen", host.listen, "HOST:PORT for /healthz, /readyz and /metrics");
+  command->add_option("--socket", host.socket, "Unix socket for `dormouse ps`")->default_str(default_socket());
+  command->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
+  command->add_option("--log-level", flags.log_level, "debug, info, warning or error")->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  command->add_option("--colour,--color", flags.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+  command->add_option("--workers", host.workers, "Threads that guests run on (default: cores, at most 4)")->check(CLI::Range(1, 256));
+  command->callback([&flags, command, &exit_code] {
+    if (flags.host.socket.empty()) flags.host.socket = default_socket();
+    exit_code = run(flags, *command);
+  });
+}
+
+void add_build(CLI::App& app, int& exit_code) {
+  struct Flags {
+    toolchain::BuildOptions build;
+    bool no_compile = false;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("build", "Build an ordinary operator (Go, Rust, C++) into NAME.wasm and NAME.cwasm");
+  command->add_option("DIR", flags->build.directory, "The operator's folder, with go.mod, Cargo.toml or CMakeLists.txt")->default_str(".");
+  command->add_option("-o,--output", flags->build.output, "Where to: NAME.wasm (default: the folder's name, in this folder)");
+  command->add_option("--package,--bin", flags->build.package, "Which program, if the tree has several: Go package, Rust binary, CMake target");
+  command->add_flag("--no-compile", flags->no_compile, "Do not compile ahead of time");
+  command->callback([flags, &exit_code] {
+    if (flags->build.directory.empty()) flags->build.directory = ".";
+    flags->build.compile = !flags->no_compile;
+    flags->build.dormouse_program = own_program();
+    flags->build.provided = wasi::Process::imports();
+    const auto built = toolchain::build(flags->build);
+    exit_code = built ? 0 : failed(built.error());
+  });
+}
+
+void add_check(CLI::App& app, int& exit_code) {
+  auto path = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("check", "Tell whether a module can run here, and why not");
+  command->add_option("FILE.wasm", *path, "The module")->required();
+  command->callback([path, &exit_code] {
+    const auto info = wasm::inspect_module_file(*path, wasi::Process::imports());
+    if (!info) {
+      exit_code = failed(info.error());
+      return;
+    }
+    fmt::print("{}\n", toolchain::describe(*path, *info));
+    exit_code = info->problems.empty() ? 0 : kFailed;
+  });
+}
+
+void add_compile(CLI::App& app, int& exit_code) {
+  auto paths = std::make_shared<std::vector<std::string>>();
+  CLI::App* command = app.add_subcommand("compile", "Compile a module ahead of time: IN.wasm OUT.cwasm");
+  command->add_option("FILES", *paths, "IN.wasm OUT.cwasm")->required()->expected(2);
+  command->callback([paths, &exit_code] {
+    auto engine = wasm::Engine::create({});
+    if (!engine) {
+      exit_code = failed(engine.error());
+      return;
+    }
+    const auto compiled = wasm::compile_to_file(**engine, paths->at(0), paths->at(1));
+    exit_code = compiled ? 0 : failed(compiled.error());
+  });
+}
+
+void add_ps(CLI::App& app, int& exit_code) {
+  struct Flags {
+    std::string socket, output = "table";
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("ps", "Show the guests of a running host");
+  command->add_option("--socket", flags->socket, "The host's unix socket")->default_str(default_socket());
+  command->add_option("-o,--output", flags->output, "table or json")->check(CLI::IsMember({"table", "json"}));
+  command->callback([flags, &exit_code] {
+    if (flags->socket.empty()) flags->socket = default_socket();
+    const auto json = host::get_from_unix_socket(flags->socket, "/guests");
+    if (!json) {
+      exit_code = failed(json.error());
+      return;
+    }
+    const auto text = flags->output == "json" ? Result<std::string>(*json + "\n") : host::status_table(*json);
+    if (!text) {
+      exit_code = failed(text.error());
+      return;
+    }
+    fmt::print("{}", *text);
+    exit_code = 0;
+  });
+}
+
+}  // namespace
+}  // namespace dormouse
+
+int main(int argc, char** argv) {
+  // Few threads that allocate little: arenas for each of them cost more than they bring.
+  ::mallopt(M_ARENA_MAX, 2);
+  int exit_code = 0;
+  CLI::App app("Dormouse runs many Kubernetes operators as WebAssembly modules in one small process.", "dormouse");
+  app.set_version_flag("--version", std::string("dormouse ") + DORMOUSE_VERSION);
+  app.require_subcommand(1);
+  dormouse::RunFlags run_flags;
+  dormouse::add_run(app, run_flags, exit_code);
+  dormouse::add_build(app, exit_code);
+  dormouse::add_check(app, exit_code);
+  dormouse::add_compile(app, exit_code);
+  dormouse::add_ps(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : dormouse::kUsage;
+  }
+  return exit_code;
+}
