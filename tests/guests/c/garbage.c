@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // garbage KIND: sends over /net/kube what no API server should get. Prints the reply's first line or "no reply", then how
-// the stream ended. Kinds: random, zeros, long-line, long-head, many-headers, bad-chunk, endless-chunk, two-lengths,
+// the stream ended: "end", "failed", or "open" if after SECONDS (argv[2], 5) of silence it is there still. Kinds: random, zeros, long-line, long-head, many-headers, bad-chunk, endless-chunk, two-lengths,
 // length-and-chunked, bad-length, space-colon, folded, bare-lf, absolute-host, connect, upgrade, half, close-mid-body.
 
 #include <sys/socket.h>
@@ -99,10 +99,20 @@ int main(int argc, char** argv) {
   size_t used = 0;
   ssize_t n;
   // The first line is shown; the rest drained until the stream ends, which it must after an error.
-  while ((n = read_some(fd, used < 1024 ? reply + used : reply + 1024, 1024)) > 0)
-    if (used < 1024) used += (size_t)n;
+  const int silence_ms = 1000 * (argc > 2 ? atoi(argv[2]) : 5);
+  bool still_open = false;
+  for (;;) {
+    n = read(fd, used < 1024 ? reply + used : reply + 1024, 1024);
+    if (n > 0 && used < 1024) used += (size_t)n;
+    if (n == 0 || (n < 0 && errno != EAGAIN)) break;
+    struct pollfd one = {.fd = fd, .events = POLLRDNORM};
+    if (n < 0 && poll(&one, 1, silence_ms) == 0) {
+      still_open = true;
+      break;
+    }
+  }
   reply[used] = 0;
   reply[strcspn(reply, "\r\n")] = 0;
-  printf("%s\n%s\n", used ? reply : "no reply", n == 0 ? "end" : "failed");
+  printf("%s\n%s\n", used ? reply : "no reply", still_open ? "open" : n == 0 ? "end" : "failed");
   return 0;
 }

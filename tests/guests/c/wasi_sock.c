@@ -80,7 +80,7 @@ static void description(void) {
 
 static void names(void) {
   CHECK(open("/net/nowhere", O_RDWR) == -1 && errno == ENOENT);
-  CHECK(open("/net/kube/x", O_RDWR) == -1 && errno == ENOENT);
+  CHECK(open("/net/kube/x", O_RDWR) == -1 && errno == ENOTDIR);
   CHECK(open("/net/kube", O_RDWR | O_DIRECTORY) == -1 && errno == ENOTDIR);
   CHECK(open("/net/kube", O_RDWR | O_CREAT | O_EXCL, 0600) == -1 && errno == EEXIST);
   CHECK(open("/net/new", O_RDWR | O_CREAT, 0600) == -1);
