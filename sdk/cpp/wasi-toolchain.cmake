@@ -70,6 +70,7 @@ set(CMAKE_CXX_FLAGS_INIT
 set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,--stack-first -Wl,-z,stack-size=262144")
 # Function names stay for backtraces; the C library's debug sections go.
 set(CMAKE_EXE_LINKER_FLAGS_RELEASE_INIT "-Wl,--strip-debug")
+set(CMAKE_EXE_LINKER_FLAGS_MINSIZEREL_INIT "-Wl,--strip-debug")
 
 if(NOT DORMOUSE_WASI_SUPPORT)
   set(DORMOUSE_WASI_SUPPORT ${CMAKE_BINARY_DIR}/dormouse-wasi/stack_chk.o)
