@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "kube/service_account_tokens.h"
 #include "kube/upstream.h"
 
 namespace dormouse::gateway {

@@ -29,7 +29,7 @@ Errno errno_of(const boost::system::error_code& error) {
 }  // namespace
 
 SocketStream::SocketStream(asio::io_context& loop, std::shared_ptr<wasi::Channel> channel, Hooks hooks)
-    : loop_(loop), channel_(std::move(channel)), hooks_(std::move(hooks)), resolver_(loop), socket_(loop), timer_(loop) {}
+    : channel_(std::move(channel)), hooks_(std::move(hooks)), resolver_(loop), socket_(loop), timer_(loop) {}
 
 SocketStream::~SocketStream() { stop(); }
 

@@ -76,7 +76,6 @@ class SocketStream final : public std::enable_shared_from_this<SocketStream>, Im
   void finish();
   void arm(Nanoseconds timeout, State state);
 
-  boost::asio::io_context& loop_;
   std::shared_ptr<wasi::Channel> channel_;
   Hooks hooks_;
   State state_ = State::Idle;
