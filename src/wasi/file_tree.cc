@@ -124,12 +124,15 @@ std::uint64_t File::size_bytes() const {
 
 Directory::~Directory() {
   // A guest can nest folders as deep as its memory allows: taken apart in a loop, for recursion has a stack's depth only.
+  // All of it dies without the lock, which each needs for its own end.
   std::vector<std::shared_ptr<Inode>> doomed;
-  const auto surrender = [&doomed](Directory& directory) {
+  std::vector<std::shared_ptr<Mount>> mounts;
+  const auto surrender = [&](Directory& directory) {
     const std::lock_guard lock(directory.volume_->mutex_);
     directory.in_order_.clear();
     for (auto& [name, entry] : directory.entries_) {
       directory.volume_->release(kEntryBytes + name.size());
+      if (entry.mount != nullptr) mounts.push_back(std::move(entry.mount));
       if (entry.inode == nullptr) continue;
       if (Directory* child = as_directory(entry.inode.get())) child->parent_ = nullptr;
       doomed.push_back(std::move(entry.inode));
