@@ -45,6 +45,8 @@ void Link::on_bytes(std::span<const std::byte> bytes) {
   if (pool_ == nullptr) return;
   if (!fed) return die(Error{fed.error()}.within(connection_->name()));
   if (!ready_ && session_.ready()) {
+    // Otherwise every waiting request would open another connection just like it.
+    if (session_.streams_max() == 0) return die(Error{ErrorCode::Unavailable, connection_->name() + ": the server allows no streams"});
     ready_ = true;
     ping_timer_.cancel();
     pool_->link_ready();

@@ -177,8 +177,10 @@ void Tokens::fetched(Account& account, const Result<Response>& response) {
     const double least = response ? static_cast<double>(options_.backoff_min.count()) : 0;
     const double doubled = std::min(least * static_cast<double>(1ULL << std::min(account.failures++, 20U)), static_cast<double>(options_.backoff_max.count()));
     account.retry_at = clock_.monotonic() + Nanoseconds(static_cast<std::int64_t>(doubled * std::uniform_real_distribution<double>(0.75, 1.0)(random_)));
-    if (response && account.logged_problem != account.error.message) {
-      account.logged_problem = account.error.message;
+    // An outage is one problem, however its messages (which count down to the next try) differ.
+    const std::string problem = response ? account.error.message : "unreachable";
+    if (account.logged_problem != problem) {
+      account.logged_problem = problem;
       log_.warning("no token for a ServiceAccount", {{"service_account", who}, {"pod", account.subject.pod_name}, {"problem", account.error.message}});
     }
   }

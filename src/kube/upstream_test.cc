@@ -281,6 +281,16 @@ TEST_F(UpstreamOverTls, RefusesAServerWithoutHttp2) {
   EXPECT_FALSE(call());
 }
 
+TEST_F(UpstreamOverTls, AServerThatAllowsNoStreamsIsNotFloodedWithConnections) {
+  serve(whoami);
+  server->streams_max = 0;
+  connect();
+  const auto response = call();
+  ASSERT_FALSE(response);
+  EXPECT_THAT(response.error().message, HasSubstr("allows no streams"));
+  EXPECT_EQ(server->peers.size(), 1U);
+}
+
 TEST_F(UpstreamOverTls, ASilentServerIsFoundOutByPingWhileStreamsAreOpen) {
   options.ping_interval = 20ms;
   serve([](TestHttp2Server::Peer&, TestHttp2Session& session, const TestHttp2Session::Request& request) { session.start(request.id, 200); });
