@@ -381,21 +381,20 @@ fn place(module: &Path, out: &Path) -> Result<u64, String> {
 /// Cargo has said what failed; we add what we know about crates that cannot work in a guest.
 fn explain_failure(dir: &Path, flags: &[String], patches: &[Patch]) -> String {
     let mut text = "cargo could not build the operator for a guest (its messages are above)".to_string();
-    let Ok(metadata) = metadata(dir, flags, &patch_configs(patches)) else { return text };
-    let used: BTreeSet<&str> = metadata.get("resolve").get("nodes").list().iter().map(|n| n.get("id").text()).collect();
-    for package in metadata.get("packages").list() {
-        let (name, id) = (package.get("name").text(), package.get("id").text());
-        if used.contains(id) && NATIVE_TLS.contains(&name) {
-            let users: Vec<&str> = metadata
-                .get("resolve")
-                .get("nodes")
-                .list()
-                .iter()
-                .filter(|n| n.get("dependencies").list().iter().any(|d| d.text() == id))
-                .map(|n| n.get("id").text().rsplit('/').next().unwrap_or(""))
-                .collect();
+    for name in NATIVE_TLS {
+        // Not `cargo metadata`, which also lists optional crates that no feature turns on.
+        let mut command = cargo(dir);
+        command.args(["tree", "--target", TARGET, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+        command.args(["--invert", name]).args(flags);
+        for config in patch_configs(patches) {
+            command.arg("--config").arg(config);
+        }
+        // One line a crate, from the one in question to the operator; nothing if it is not used.
+        let Ok(tree) = output(command, "asking for the users of a crate") else { continue };
+        let users: Vec<&str> = tree.lines().skip(1).filter_map(|l| l.split(' ').next()).take(4).collect();
+        if !users.is_empty() {
             text += &format!(
-                "\n{name} needs C code that a guest cannot use (it comes through {}): TLS is the host's, so connect to /net/tls by plain TCP or drop that feature",
+                "\n{name} needs C code that a guest cannot use (it comes through {}): TLS is the host's, so connect by plain TCP or drop that feature",
                 users.join(", ")
             );
         }

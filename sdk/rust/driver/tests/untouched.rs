@@ -109,6 +109,16 @@ fn what_cannot_be_built_is_one_clear_sentence() {
         "{text}"
     );
     assert!(!out.exists());
+
+    // A crate by the name of one that binds C code, with a build script that fails as its own would.
+    fs::write(op.join("src/main.rs"), "fn main() {}").unwrap();
+    let common = scratch.0.join("common/Cargo.toml");
+    fs::write(&common, fs::read_to_string(&common).unwrap().replace("\"common\"", "\"ring\"")).unwrap();
+    fs::write(scratch.0.join("common/build.rs"), "fn main() { std::process::exit(1) }").unwrap();
+    let manifest = fs::read_to_string(op.join("Cargo.toml")).unwrap();
+    fs::write(op.join("Cargo.toml"), manifest.replace("common = { ", "common = { package = \"ring\", ")).unwrap();
+    let text = fails(&op);
+    assert!(text.contains("\nring needs C code that a guest cannot use (it comes through op)"), "{text}");
 }
 
 #[test]
