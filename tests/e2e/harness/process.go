@@ -209,6 +209,35 @@ func (p *Process) awaitLine(pattern *regexp.Regexp, within time.Duration) (strin
 	}
 }
 
+// AwaitLines returns the first count lines, from the start, that match; it does not end the test.
+func (p *Process) AwaitLines(pattern string, count int, within time.Duration) ([]string, error) {
+	matcher := regexp.MustCompile(pattern)
+	deadline := time.After(within)
+	var found []string
+	for seen := 0; ; {
+		p.mutex.Lock()
+		lines, changed, ended := p.lines[seen:], p.changed, p.ended
+		p.mutex.Unlock()
+		for _, line := range lines {
+			if matcher.MatchString(line.Text) {
+				found = append(found, line.Text)
+			}
+		}
+		seen += len(lines)
+		if len(found) >= count {
+			return found[:count], nil
+		}
+		if ended {
+			return nil, fmt.Errorf("%s ended (%v) with %d of %d lines that match %q; its output:\n%s", p.Name, p.command.ProcessState, len(found), count, pattern, p.Output())
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			return nil, fmt.Errorf("%s wrote %d of %d lines that match %q within %v; its output:\n%s", p.Name, len(found), count, pattern, within, p.Output())
+		}
+	}
+}
+
 // Signal sends a signal; a process that has ended is no error.
 func (p *Process) Signal(signal syscall.Signal) { p.command.Process.Signal(signal) } //nolint:errcheck
 
