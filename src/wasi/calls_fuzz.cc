@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A random sequence of calls with random arguments over a memory of 64 KiB, by two containers that share a folder.
-// Oracle: nothing outside the memory is touched (ASan), the account never passes its limit, what the tree says it holds is
-// what is charged, and when all is over everything was given back (TestGuest's end).
+// A random sequence of calls with random arguments over a memory of 64 KiB.
+// Oracle: nothing outside the memory is touched (ASan), the account never passes its limit, each answer is an errno, only
+// poll_oneoff parks, and when all is over everything was given back to the account (TestGuest's end).
 
 #include <algorithm>
 

@@ -349,7 +349,7 @@ TEST_F(Poll, NoWakeUpIsLost) {
   ASSERT_EQ(call("path_open", {3, 0, 100, 8, 0, TestGuest::kReadWrite, 0, 0, 200}).second, 0u);
   const Fd fd = *memory.load<Fd>(200);
   const auto channel = network.channels.back();
-  constexpr int kRounds = 2000;
+  constexpr int kRounds = 500;
   std::atomic<int> read{0};
   std::thread host([&] {
     for (int i = 0; i < kRounds; ++i) {
