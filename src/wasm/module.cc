@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -67,6 +68,37 @@ void remove_leftovers(const std::string& folder, const std::string& entry) {
     const std::string_view name = file->d_name;
     if (name.starts_with(entry + ".") && name.ends_with(".new")) ::unlinkat(::dirfd(listing), file->d_name, 0);
   }
+  ::closedir(listing);
+}
+
+// Keeps the folder below its limits: the oldest code goes first, never `newest`; and digests, which are made again when wanted.
+void prune_cache(const std::string& folder, const std::string& newest, std::uint64_t bytes_max) {
+  constexpr std::size_t kDigestsMax = 4'096;
+  struct Entry {
+    std::int64_t made_ns;
+    std::string name;
+    std::uint64_t bytes;
+  };
+  std::vector<Entry> code, digests;
+  std::uint64_t code_bytes = 0;
+  DIR* listing = ::opendir(folder.c_str());
+  if (listing == nullptr) return;
+  while (const dirent* file = ::readdir(listing)) {
+    const std::string_view name = file->d_name;
+    const bool is_code = name.ends_with(".cwasm");
+    struct stat status{};
+    if ((!is_code && !name.starts_with("digest-")) || ::fstatat(::dirfd(listing), file->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    const auto bytes = static_cast<std::uint64_t>(status.st_size);
+    if (is_code) code_bytes += bytes;
+    if (name != newest) (is_code ? code : digests).push_back({status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec, std::string(name), bytes});
+  }
+  std::ranges::sort(code, {}, &Entry::made_ns);
+  std::ranges::sort(digests, {}, &Entry::made_ns);
+  for (const Entry& entry : code) {
+    if (code_bytes <= bytes_max) break;
+    if (::unlinkat(::dirfd(listing), entry.name.c_str(), 0) == 0) code_bytes -= entry.bytes;
+  }
+  for (std::size_t i = 0; i + kDigestsMax < digests.size(); ++i) ::unlinkat(::dirfd(listing), digests[i].name.c_str(), 0);
   ::closedir(listing);
 }
 
@@ -147,6 +179,7 @@ Result<std::shared_ptr<const Module>> Module::load(Engine& engine, const std::st
       if (!code) return fail(Error(code.error()).within("just compiled (did the module change meanwhile?)"));
       parts->module = *code;
       parts->compiled_now = true;
+      prune_cache(options.cache_directory, entry, options.cache_bytes_max);
     }
   }
   if (const auto linked = link_module(engine.parts().engine, *parts, imports); !linked) return fail(Error(linked.error()).within(path));

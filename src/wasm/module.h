@@ -51,6 +51,7 @@ class Module final : Immovable {
     std::string cache_directory;          // $XDG_CACHE_HOME/dormouse/modules or the like; made with mode 0700.
     std::string compiler_program;         // argv[0] of the child: `PROGRAM compile IN.wasm OUT.cwasm`; empty = /proc/self/exe.
     std::uint64_t compile_memory_bytes_max = 0;  // RLIMIT_AS for the child; 0 = none.
+    std::uint64_t cache_bytes_max = std::uint64_t{4} << 30;  // Older entries go when a new one passes it; those in use live on without a name.
   };
   // Loads PATH (a .wasm): uses a valid `.cwasm` beside it (NAME.cwasm for NAME.wasm) or in the cache, else compiles one
   // into the cache. Blocking: call off the loop. Several processes may load the same module at once: one compiles.

@@ -267,6 +267,26 @@ TEST_F(Modules, ClearAwayWhatADeadCompilerLeft) {
   EXPECT_FALSE(fs::exists(leftover));
 }
 
+TEST_F(Modules, MakeTheOldestGoWhenTheCacheIsFull) {
+  const auto first = load_path(path);
+  ASSERT_TRUE(first);
+  const std::string oldest = cached_code();
+  options.cache_bytes_max = 3 * fs::file_size(oldest) - 1;
+  ASSERT_TRUE(load_path(scratch.file("b.wasm", program(op::i32(11) + op::drop))));
+  EXPECT_TRUE(fs::exists(oldest));
+  ASSERT_TRUE(load_path(scratch.file("c.wasm", program(op::i32(12) + op::drop))));
+  EXPECT_FALSE(fs::exists(oldest));
+  // Who has it open keeps it.
+  MemoryAccount account(1 << 20);
+  const auto guest = Instance::create(shared_engine(), {.module = *first, .host = nullptr, .account = account});
+  ASSERT_TRUE(guest);
+  EXPECT_EQ((*guest)->resume(), Instance::State::Ended);
+  options.cache_bytes_max = 1;
+  const auto large = load_path(scratch.file("d.wasm", program(op::i32(13) + op::drop)));
+  ASSERT_TRUE(large);
+  EXPECT_FALSE((*load_path(scratch.path / "d.wasm"))->compiled_now()) << "the newest stays, however large";
+}
+
 TEST_F(Modules, KillTheCompilerWhenTheirProcessDies) {
   ::setenv("DORMOUSE_TEST_COMPILER_HANGS", "1", 1);
   std::array<int, 2> ends{};
