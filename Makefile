@@ -18,6 +18,7 @@ build: ## build/bin/dormouse, release (first time: about 4 minutes)
 test: ## Everything that can be tested here, but for the sanitizers (first time: about 30 minutes with set-up)
 	@scripts/setup
 	@scripts/build release
+	@scripts/examples
 	@scripts/test
 
 sanitize: ## C++ tests and fuzz targets under ASan+UBSan, tests under TSan (about 15 minutes)
