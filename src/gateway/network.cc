@@ -106,25 +106,26 @@ class Network::HostPort final : Immovable {
     if (!network_.listening(guest_port_)) {
       if (!listening_) return;
       close();
-      const Result<std::uint16_t> bound = bind();
-      if (!bound) network_.options_.log.error("a host port was lost", {{"guest", network_.options_.guest}, {"error", bound.error().message}});
+      if (const Result<std::uint16_t> bound = bind(); !bound) report(bound.error().message);
       return;
     }
-    if (!acceptor_.is_open() && !bind()) return;
+    if (!acceptor_.is_open()) {
+      if (const Result<std::uint16_t> bound = bind(); !bound) return report(bound.error().message);
+    }
     if (!listening_) {
       boost::system::error_code error;
       acceptor_.listen(static_cast<int>(network_.options_.limits.accept_backlog_max), error);
-      if (error) {
-        network_.report_once(fmt::format("listen {}", endpoint_.port()), "a host port cannot be listened on; two guests may name the same",
-                             {{"guest", network_.options_.guest}, {"port", endpoint_.port()}, {"error", error.message()}});
-        return;
-      }
+      if (error) return report(error.message());
       listening_ = true;
     }
     accept();
   }
 
  private:
+  void report(const std::string& error) {
+    network_.report_once(fmt::format("host port {}", endpoint_.port()), "a host port cannot be listened on now; two guests may name the same",
+                         {{"guest", network_.options_.guest}, {"port", endpoint_.port()}, {"error", error}});
+  }
   void accept() {
     if (accepting_ || !listening_ || !network_.has_room(guest_port_)) return;
     accepting_ = true;
@@ -401,7 +402,6 @@ void Network::update_host_ports() {
 Result<std::uint16_t> Network::bind_host_port(const Tcp::endpoint& host, std::uint16_t guest_port) {
   auto port = std::make_unique<HostPort>(*this, host, guest_port);
   const Result<std::uint16_t> bound = port->bind();
-  if (!bound) return bound;
   host_ports_.push_back(std::move(port));
   ports_bell_->ring();
   return bound;

@@ -73,7 +73,8 @@ class Network final : public wasi::Network, Immovable {
   bool listening(std::uint16_t port) const;
 
   // Joins a port of the machine to a port of the guest for as long as this object lives. Without a listener in the
-  // guest, connections are refused. Errors: AlreadyExists (the port is taken), PermissionDenied.
+  // guest, connections are refused. Errors: AlreadyExists (the port is taken), PermissionDenied; it is tried again
+  // whenever the guest begins to listen.
   // Yields the port bound, for `host.port()` 0 takes a free one.
   Result<std::uint16_t> bind_host_port(const boost::asio::ip::tcp::endpoint& host, std::uint16_t guest_port);
 
