@@ -108,6 +108,13 @@ TEST_F(IoCalls, StreamsNeverBlock) {
   EXPECT_EQ(guest.process->counters().open_streams, 0u);
 }
 
+TEST_F(IoCalls, AnEmptyWriteTellsWhetherTheStreamWorks) {
+  const Fd fd = guest.must_open("net/kube");
+  EXPECT_EQ(guest.write(fd, "").error, Errno::Success);
+  guest.network.channels[0]->host_fail(Errno::HostUnreach);
+  EXPECT_EQ(guest.write(fd, "").error, Errno::HostUnreach);
+}
+
 TEST_F(IoCalls, SocketCallsReceiveSendPeekAndShutDown) {
   const Fd fd = guest.must_open("net/kube");
   const auto channel = guest.network.channels[0];

@@ -173,6 +173,9 @@ bool ProcessState::add_wait(Park::Wait wait) {
 
 bool ProcessState::ready(Nanoseconds now) {
   if (!park.active) return false;
+  // Armed first, then looked: what comes in between is seen by one of the two. And armed again whenever the owner looks, for
+  // a wake-up may have come for nothing that this park waits for, and the next must not be missed.
+  wakeup->arm(true);
   if (park.deadline && *park.deadline <= now) return true;
   return std::any_of(park.waits.begin(), park.waits.end(), [this](const Park::Wait& wait) {
     const Descriptor* descriptor = find(wait.fd);
@@ -205,8 +208,6 @@ wasm::Verdict poll_oneoff(void* host, Memory memory, wasm::Value* values) noexce
     if (!events) return finish(events.error());
     if (*events > 0) return finish(store(memory, events_at, *events));
     const bool resumed = std::exchange(park.active, true);
-    // Armed first, then looked again: what comes in between is seen by one of the two.
-    process.wakeup->arm(true);
     if (process.ready(process.options.clock.monotonic())) continue;
     if (!resumed) ++process.counters.parks;
     return wasm::Verdict::Park;

@@ -140,6 +140,21 @@ TEST_F(Poll, AStreamWakesTheParkedGuestWhenBytesCome) {
   EXPECT_TRUE(guest.poll({TestGuest::on_fd(Eventtype::FdRead, fd)}).parked);
 }
 
+// The owner looks with ready() and lets the guest sleep on.
+TEST_F(Poll, AWakeUpForNothingDoesNotSwallowTheNext) {
+  guest.network.capacity_bytes = 4;
+  const Fd fd = dial();
+  EXPECT_EQ(guest.write(fd, "123456").bytes, 4u);
+  ASSERT_TRUE(guest.poll({TestGuest::on_fd(Eventtype::FdRead, fd)}).parked);
+  std::byte buffer[4];
+  EXPECT_EQ(channel->host_read(buffer), 4u);
+  EXPECT_EQ(guest.wakes, 1);
+  EXPECT_FALSE(guest.process->ready());
+  EXPECT_EQ(channel->host_write(bytes_of("x")), 1u);
+  EXPECT_EQ(guest.wakes, 2);
+  EXPECT_TRUE(guest.process->ready());
+}
+
 TEST_F(Poll, AGuestThatIsNotParkedIsNotWoken) {
   dial();
   EXPECT_EQ(channel->host_write(bytes_of("hello")), 5u);
