@@ -115,13 +115,17 @@ void Link::arm_ping() {
   on_ping_timer();
 }
 
-// Once an interval while streams are open: a silent server is asked, and one that does not answer within another interval is dead.
+// Once an interval while streams are open: a silent server is asked, and one that is still silent two looks later is dead.
+// Two, because after a pause of this very process (a suspended machine) the answer may lie unread beside the timer.
 void Link::on_ping_timer() {
   if (pool_ == nullptr || !ping_armed_) return;
-  if (!std::exchange(heard_, false)) {
-    if (session_.pings_unanswered() > 0) return die(Error{ErrorCode::Unavailable, connection_->name() + ": the server has stopped answering"});
+  if (std::exchange(heard_, false)) {
+    silent_looks_ = 0;
+  } else if (++silent_looks_ == 1) {
     session_.ping();
     flush_soon();
+  } else if (silent_looks_ > 2) {
+    return die(Error{ErrorCode::Unavailable, connection_->name() + ": the server has stopped answering"});
   }
   ping_timer_.expires_after(pool_->options().ping_interval);
   ping_timer_.async_wait([self = shared_from_this()](error_code error) {

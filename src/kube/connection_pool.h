@@ -87,6 +87,7 @@ class Link final : public http::Connection::Owner, public std::enable_shared_fro
   bool ping_armed_ = false;
   bool heard_ = false;         // Bytes came since the last look of the ping timer.
   bool had_response_ = false;
+  int silent_looks_ = 0;       // Of the ping timer, in a row.
 };
 
 class ConnectionPool final : Immovable {

@@ -305,7 +305,6 @@ TEST_F(UpstreamOverTls, ASilentServerIsFoundOutByPingWhileStreamsAreOpen) {
 }
 
 TEST_F(UpstreamOverTls, BoundsWhatACallGathersAndHowLongItTakes) {
-  options.call_timeout = 50ms;
   serve([](TestHttp2Server::Peer&, TestHttp2Session& session, const TestHttp2Session::Request& request) {
     if (request.body == "long") session.respond(request.id, 200, std::string(2000, 'x'));
   });
@@ -313,6 +312,8 @@ TEST_F(UpstreamOverTls, BoundsWhatACallGathersAndHowLongItTakes) {
   auto response = call("long");
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code, ErrorCode::ResourceExhausted);
+  options.call_timeout = 50ms;
+  connect();
   response = call("never");
   ASSERT_FALSE(response);
   EXPECT_EQ(response.error().code, ErrorCode::DeadlineExceeded);
