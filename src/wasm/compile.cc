@@ -100,6 +100,8 @@ Result<void> compile_to_file(Engine& engine, const std::string& in_path, const s
   const auto wasm = bytes.read(0, static_cast<std::size_t>(file->size_bytes));
   if (!wasm) return fail(Error(wasm.error()).within(in_path));
   Output output{out_path, sha256_of(*wasm), engine.fingerprint(), {}};
+  // The same module by the same engine: a Go operator's minute is saved.
+  if (open_code_file(out_path, output.module, engine.fingerprint(), {})) return {};
   wasmtime_error_t* error =
       dormouse_precompile(engine.parts().engine, reinterpret_cast<const std::uint8_t*>(wasm->data()), wasm->size(), &output, &write_code);
   if (error == nullptr) return {};

@@ -75,7 +75,8 @@ class Module final : Immovable {
   std::unique_ptr<Parts> parts_;
 };
 
-// The child's work: compiles IN.wasm in this process and writes OUT.cwasm (atomically, mode 0644 less umask) with its binding. Used by
+// The child's work: compiles IN.wasm in this process and writes OUT.cwasm (atomically, mode 0644 less umask) with its binding,
+// unless OUT.cwasm is that already. Used by
 // `dormouse compile` and `dormouse build`. Errors: NotFound, Corrupt, Unsupported, ResourceExhausted, PermissionDenied.
 Result<void> compile_to_file(Engine& engine, const std::string& in_path, const std::string& out_path);
 // Runs the child for it; it dies with the calling thread. Empty `program`: this one. 0: no memory limit.
