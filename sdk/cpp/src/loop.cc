@@ -56,7 +56,11 @@ bool Loop::resume_due(Time now) {
     const bool told = wait->told();
     if (!told && wait->deadline_ > now) continue;
     wait->timed_out_ = !told;
-    wait->append_to(due);
+    // In the order of their deadlines, however late we are; who was told by an event goes first.
+    if (told) wait->deadline_ = Time::min();
+    Node* after = due.previous;
+    while (after != &due && static_cast<Wait*>(after)->deadline_ > wait->deadline_) after = after->previous;
+    wait->append_to(*after->next);
   }
   const bool any = !due.empty();
   while (!due.empty()) {

@@ -2,6 +2,7 @@
 #include "kubepp/workqueue.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace kubepp {
 
@@ -29,10 +30,13 @@ void WorkQueue::add_rate_limited(const ObjectKey& key) {
 }
 
 void WorkQueue::take_due(Time now) {
-  for (auto at = delayed_.begin(); at != delayed_.end();) {
-    const auto each = at++;
-    if (each->second <= now) add(ObjectKey(each->first));
+  std::vector<std::pair<Time, ObjectKey>> due;
+  for (const auto& [key, time] : delayed_) {
+    if (time <= now) due.emplace_back(time, key);
   }
+  // Whoever was due first comes first, however late we are.
+  std::sort(due.begin(), due.end());
+  for (const auto& [time, key] : due) add(key);
 }
 
 Task<std::optional<ObjectKey>> WorkQueue::get() {

@@ -41,6 +41,7 @@ struct Node {
     next->previous = previous;
     previous = next = this;
   }
+  // To the end of the list; or, given one of its members, before that.
   void append_to(Node& list) {
     unlink();
     previous = list.previous;
