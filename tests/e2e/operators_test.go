@@ -86,9 +86,9 @@ func travel(t *testing.T, c *harness.Cluster, g greeter, runtime harness.Runtime
 	c.Delete(t, g.resource(), ns, "world")
 	c.AwaitGone(t, g.resource(), ns, "world", soon)
 	c.AwaitGone(t, configMaps, ns, "world"+g.suffix, long) // By the garbage collector, for the Greeting owned it.
-	eventually(t, soon, func() string {                    // Events may come after what they tell of.
+	eventually(t, soon, func() string {                    // Events may come after what they tell of; equal ones become a series.
 		j.Events = g.events(t, c, ns, "world")
-		if len(j.Events["Greeted"]) != 2 || len(j.Events[g.farewell]) != 1 || !strings.Contains(j.Events[g.farewell][0], g.goodbye+", Moon!") {
+		if len(j.Events["Greeted"]) < 1 || len(j.Events[g.farewell]) != 1 || !strings.Contains(j.Events[g.farewell][0], g.goodbye+", Moon!") {
 			return fmt.Sprintf("Events are %v", j.Events)
 		}
 		return ""

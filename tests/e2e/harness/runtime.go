@@ -104,12 +104,23 @@ func (d Dormouse) Start(t testing.TB, c *Cluster, operators ...Operator) *Runnin
 	if err := os.WriteFile(path, []byte(manifest), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	host := StartDormouse(t, c, append([]string{"run", "-f", path}, d.Args...), d.Env...)
+	host := StartDormouse(t, c, append([]string{"run", "-f", path, "--socket", socketPath(t)}, d.Args...), d.Env...)
 	running := &Running{map[string]*Process{}}
 	for _, o := range operators {
 		running.Processes[o.Name] = host
 	}
 	return running
+}
+
+// socketPath is in a folder of its own whose path is short: a unix socket's has 108 bytes at most.
+func socketPath(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dm-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "s")
 }
 
 // StartDormouse starts the binary that the variable DORMOUSE names, with the administrator's kubeconfig.
