@@ -15,6 +15,7 @@ Container::Container(Options options, Services& services)
       services_(services),
       lifecycle_(options_.restart_policy, options_.grace),
       timer_(services.loop),
+      started_timer_(services.loop),
       account_(std::make_shared<MemoryAccount>(memory_limit_bytes())) {}
 
 Container::~Container() {
@@ -52,6 +53,10 @@ void Container::launch(ModuleStore::Module module) {
     could_not_start("CreateContainerConfigError", launch.error());
     return;
   }
+  started_timer_.expires_after(kStartTime);
+  started_timer_.async_wait([module](boost::system::error_code problem) {
+    if (!problem) module->drop_code_pages();
+  });
   run_ = std::make_shared<guest::Run>(guest::Run::Options{
       .module = std::move(module),
       .engine = services_.engine,

@@ -60,6 +60,8 @@ class Container final : Immovable {
   ~Container();
 
   void start();
+  // How long a start takes at most, more or less; then the code that only it needed leaves RAM.
+  static constexpr auto kStartTime = std::chrono::seconds(10);
   // SIGTERM, the grace period, then the end.
   void stop();
   void stop_at_once();
@@ -83,6 +85,7 @@ class Container final : Immovable {
   Services& services_;
   guest::Lifecycle lifecycle_;
   boost::asio::steady_timer timer_;
+  boost::asio::steady_timer started_timer_;  // Once a run, when its start is over.
   std::shared_ptr<MemoryAccount> account_;
   std::shared_ptr<guest::Run> run_;
   std::string module_digest_;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wasm/module.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -194,6 +197,14 @@ std::pair<const std::byte*, std::size_t> Module::code_range() const {
   return {static_cast<const std::byte*>(start), static_cast<std::size_t>(static_cast<char*>(end) - static_cast<char*>(start))};
 }
 
+void Module::drop_code_pages() const {
+  const auto [begin, length] = code_range();
+  // Only whole pages inside the image; a failure costs memory and nothing else.
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
+  const std::uintptr_t last = (reinterpret_cast<std::uintptr_t>(begin) + length) / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
 bool Module::compiled_now() const { return parts_->compiled_now; }
 const std::string& Module::note() const { return parts_->note; }
 
