@@ -27,10 +27,10 @@ std::uint64_t Container::memory_limit_bytes() const { return options_.spec.memor
 
 void Container::start() {
   services_.modules.load(options_.spec.image, [self = self_](Result<ModuleStore::Module> module) {
-    if (Container* container = *self) {
-      if (module) container->launch(std::move(*module));
-      else container->could_not_start("ErrImageInvalid", module.error());
-    }
+    Container* container = *self;
+    if (container == nullptr || container->ended()) return;  // Stopped meanwhile: nobody waits for a compile of a minute.
+    if (module) container->launch(std::move(*module));
+    else container->could_not_start("ErrImageInvalid", module.error());
   });
 }
 
@@ -42,11 +42,6 @@ void Container::could_not_start(std::string reason, const Error& error) {
 }
 
 void Container::launch(ModuleStore::Module module) {
-  if (lifecycle_.state() == Lifecycle::State::Terminating) {
-    lifecycle_.could_not_start(services_.clock.monotonic(), Termination{.reason = "Completed", .finished_at = services_.clock.realtime()});
-    settle();
-    return;
-  }
   module_digest_ = module->info().digest;
   auto launch = options_.prepare(account_);
   if (!launch) {
@@ -169,13 +164,20 @@ void Container::kill(std::uint32_t exit_code) {
 
 void Container::stop() {
   if (lifecycle_.state() == Lifecycle::State::Terminating) return;
-  if (lifecycle_.stop(services_.clock.monotonic()) && run_ && !run_->deliver_signal(SIGTERM)) {
+  const bool ending = lifecycle_.stop(services_.clock.monotonic());
+  if (ending && !run_) {
+    lifecycle_.could_not_start(services_.clock.monotonic(), Termination{.reason = "Completed", .finished_at = services_.clock.realtime()});
+  } else if (ending && !run_->deliver_signal(SIGTERM)) {
     kill(128 + SIGTERM);  // It does not listen: the default action.
   }
   settle();
 }
 
 void Container::stop_at_once() {
+  if (!run_) {
+    stop();
+    return;
+  }
   lifecycle_.stop_at_once(services_.clock.monotonic());
   kill(137);
   settle();

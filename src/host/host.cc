@@ -117,6 +117,10 @@ Result<int> Host::run() {
     }
   }
   pods_.clear();
+  public_server_.reset();
+  admin_server_.reset();
+  // A compile under way would hold us up for a minute. Its child dies with the thread that waits for it.
+  if (modules_->busy()) ::_exit(exit_code_);
   workers_.reset();
   loop_.poll();  // What ended runs have left to do here.
   return exit_code_;

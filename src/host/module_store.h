@@ -37,6 +37,8 @@ class ModuleStore final : Immovable {
 
   // `done` is called from the loop, never from within load().
   void load(const std::string& path, Done done);
+  // Whether a load is under way.
+  bool busy() const { return !waiting_.empty(); }
 
  private:
   // What tells one version of a file from another: device, inode, size, change time.

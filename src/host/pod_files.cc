@@ -4,8 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <utility>
 #include <vector>
+
+#include "wasi/tree_builder.h"
 
 namespace dormouse::host {
 namespace {
@@ -20,6 +24,8 @@ contexts:
 - {{name: kube, context: {{cluster: kube, user: guest, namespace: {}}}}}
 current-context: kube
 )";
+
+constexpr const char* kRootsPath = "/etc/ssl/certs/ca-certificates.crt";  // Debian's; others link to it.
 
 // All components of a path; "" and "." fall away.
 std::vector<std::string_view> components(std::string_view path) {
@@ -51,33 +57,6 @@ Result<void> select_keys(const ConfigData& data, const std::vector<pods::KeyPath
 }
 
 }  // namespace
-
-Result<std::shared_ptr<wasi::Directory>> make_directories(const std::shared_ptr<wasi::Directory>& root, std::string_view path) {
-  std::shared_ptr<wasi::Directory> at = root;
-  for (const std::string_view part : components(path)) {
-    const auto found = at->lookup(part);
-    if (found.inode) {
-      if (found.inode->kind() != wasi::Inode::Kind::Directory) return fail(ErrorCode::InvalidArgument, "{}: a file is in the way", path);
-      at = std::static_pointer_cast<wasi::Directory>(found.inode);
-      continue;
-    }
-    auto made = at->create_directory(part);
-    if (!made) return no_room(path);
-    at = std::move(*made);
-  }
-  return at;
-}
-
-Result<void> put_file(const std::shared_ptr<wasi::Directory>& root, std::string_view path, std::string_view content) {
-  const std::size_t slash = path.rfind('/');
-  auto folder = make_directories(root, slash == std::string_view::npos ? std::string_view{} : path.substr(0, slash));
-  if (!folder) return fail(folder.error());
-  const auto file = (*folder)->create_file(path.substr(slash == std::string_view::npos ? 0 : slash + 1));
-  if (!file) return file.error() == wasi::Errno::Exist ? std::unexpected(Error{ErrorCode::InvalidArgument, fmt::format("{}: is there already", path)}) : no_room(path);
-  const auto written = (*file)->write(0, std::as_bytes(std::span(content)));
-  if (written.bytes != content.size()) return no_room(path);
-  return {};
-}
 
 Result<PodFiles::Tree> PodFiles::gather(const pods::Volume& volume, const ConfigLookup& lookup) const {
   Tree tree;
@@ -116,7 +95,7 @@ Result<PodFiles::Tree> PodFiles::gather(const pods::Volume& volume, const Config
 Result<std::shared_ptr<wasi::Directory>> PodFiles::build(const Tree& tree) {
   const auto root = wasi::Volume::create({.clock = clock_, .read_only = true, .device = ++last_device_})->make_root();
   for (const auto& [path, content] : tree) {
-    if (auto put = put_file(root, path, content); !put) return fail(put.error());
+    if (auto put = wasi::put_file(root, path, content); !put) return fail(put.error());
   }
   return root;
 }
@@ -142,6 +121,16 @@ Result<PodFiles::Made*> PodFiles::made(const pods::Volume& volume, const ConfigL
   return &volumes_.emplace(volume.name, std::move(made)).first->second;
 }
 
+// The machine's own roots of trust, if it has any; charged to nobody.
+Result<void> PodFiles::mount_roots(const std::shared_ptr<wasi::Directory>& root) {
+  std::ifstream file(kRootsPath, std::ios::binary);
+  if (!file) return {};
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  auto tree = build({{"ca-certificates.crt", text}});
+  if (!tree) return fail(tree.error());
+  return wasi::put_mount(root, "/etc/ssl/certs", std::make_shared<wasi::Mount>(*tree, true));
+}
+
 Result<PodFiles::Root> PodFiles::make_root(const pods::Container& container, const ConfigLookup& lookup, std::shared_ptr<MemoryAccount> account) {
   const auto root = wasi::Volume::create({.clock = clock_, .account = account.get()})->make_root();
   const std::string passwd = "root:x:0:0:root:/root:/sbin/nologin\n";
@@ -150,13 +139,18 @@ Result<PodFiles::Root> PodFiles::make_root(const pods::Container& container, con
            {"/etc/kubeconfig", fmt::format(fmt::runtime(kKubeconfig), pod_.name_space)},
            {"/etc/passwd", passwd},
            {"/var/run/secrets/kubernetes.io/serviceaccount/namespace", pod_.name_space}}) {
-    if (auto put = put_file(root, path, content); !put) return fail(put.error());
+    if (auto put = wasi::put_file(root, path, content); !put) return fail(put.error());
   }
   for (const std::string_view folder : {"/tmp", "/root", "/run", "/net"}) {
-    if (auto made = make_directories(root, folder); !made) return fail(made.error());
+    if (auto made = wasi::make_directories(root, folder); !made) return fail(made.error());
   }
   static_cast<wasi::Directory*>(root->lookup("net").inode.get())->become_network();
   if (static_cast<wasi::Directory*>(root->lookup("run").inode.get())->add_signals("signals") != wasi::Errno::Success) return no_room("/run/signals");
+
+  // Guests that do TLS themselves look here; the others have no use for 200 KiB of certificates.
+  if (pod_.annotations.contains(pods::kAllowEgressAnnotation)) {
+    if (auto mounted = mount_roots(root); !mounted) return fail(mounted.error());
+  }
 
   auto accounts = std::make_shared<std::vector<std::shared_ptr<MemoryAccount>>>();
   accounts->push_back(account);
@@ -188,7 +182,7 @@ Result<PodFiles::Root> PodFiles::make_root(const pods::Container& container, con
     const auto parts = components(mount->path);
     if (parts.empty()) return fail(ErrorCode::InvalidArgument, "the volume \"{}\" cannot be mounted over /", mount->volume);
     const std::string_view leaf = parts.back();
-    auto folder = make_directories(root, std::string_view(mount->path).substr(0, static_cast<std::size_t>(leaf.data() - mount->path.data())));
+    auto folder = wasi::make_directories(root, std::string_view(mount->path).substr(0, static_cast<std::size_t>(leaf.data() - mount->path.data())));
     if (!folder) return fail(folder.error());
     if ((*folder)->mount(leaf, at) != wasi::Errno::Success) return no_room(mount->path);
   }

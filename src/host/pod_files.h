@@ -45,6 +45,8 @@ class PodFiles final : Immovable {
   Result<Tree> gather(const pods::Volume& volume, const ConfigLookup& lookup) const;
   Result<std::shared_ptr<wasi::Directory>> build(const Tree& tree);
 
+  Result<void> mount_roots(const std::shared_ptr<wasi::Directory>& root);
+
   struct Made {
     std::shared_ptr<MemoryAccount> account;  // emptyDir: whom it is charged to; goes after the tree.
     std::shared_ptr<wasi::Mount> mount, read_only_mount;
@@ -58,10 +60,5 @@ class PodFiles final : Immovable {
   std::map<std::string, Made> volumes_;
   std::uint64_t last_device_ = 1;
 };
-
-// The folder at `path` below `root`, made with all that leads to it. Errors: NotDir where a file is in the way, NoSpc.
-Result<std::shared_ptr<wasi::Directory>> make_directories(const std::shared_ptr<wasi::Directory>& root, std::string_view path);
-// A file at `path` below `root`, with the folders that lead to it.
-Result<void> put_file(const std::shared_ptr<wasi::Directory>& root, std::string_view path, std::string_view content);
 
 }  // namespace dormouse::host

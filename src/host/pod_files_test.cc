@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "wasi/tree_builder.h"
+
 namespace dormouse::host {
 namespace {
 
@@ -106,10 +108,10 @@ TEST_F(PodFilesTest, SaysWhichObjectOrKeyIsMissing) {
 TEST_F(PodFilesTest, AnEmptyDirOutlivesARunAndIsCharged) {
   mount({"scratch", pods::EmptyDir{}}, "/data");
   const auto first = root();
-  ASSERT_TRUE(put_file(first, "/data/kept", std::string(100'000, 'x')));
+  ASSERT_TRUE(wasi::put_file(first, "/data/kept", std::string(100'000, 'x')));
   EXPECT_GT(account_->used_bytes(), 100'000U);
   EXPECT_EQ(content(at(root(), "data/kept")).size(), 100'000U);
-  EXPECT_FALSE(put_file(first, "/data/too-large", std::string(2 << 20, 'x')));
+  EXPECT_FALSE(wasi::put_file(first, "/data/too-large", std::string(2 << 20, 'x')));
 }
 
 TEST_F(PodFilesTest, MountsInsideMountsLieOnTop) {
@@ -127,7 +129,7 @@ TEST_F(PodFilesTest, ASubPathIsOnePartOfAVolume) {
 
 TEST_F(PodFilesTest, NothingStaysChargedWhenAllIsGone) {
   mount({"scratch", pods::EmptyDir{}}, "/data");
-  ASSERT_TRUE(put_file(root(), "/data/x", "y"));
+  ASSERT_TRUE(wasi::put_file(root(), "/data/x", "y"));
   files_.reset();
   EXPECT_EQ(account_->used_bytes(), 0U);
 }
