@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,9 +28,16 @@ func TestMain(m *testing.M) { harness.Main(m) }
 const (
 	settle       = 5 * time.Second  // After the last copy's first reconcile, before memory is read.
 	idleWindow   = 20 * time.Second // Over which CPU at rest is counted.
-	changes      = 250              // Whose latency is measured, for each way to run.
 	startTimeout = 4 * time.Minute
 )
+
+// counts of copies, and changes whose latency is measured each way. --quick is for trying the benchmark itself.
+func sizes() (counts []int, changes int) {
+	if os.Getenv("BENCH_QUICK") != "" {
+		return []int{1, 3}, 20
+	}
+	return []int{1, 10, 50}, 250
+}
 
 var examples = "../../examples"
 
@@ -55,8 +63,8 @@ func (s subject) operator() harness.Operator {
 
 func subjects() []subject {
 	goDistinct := 10
-	if os.Getenv("BENCH_FULL") != "" {
-		goDistinct = 50
+	if n, err := strconv.Atoi(os.Getenv("BENCH_DISTINCT_GO")); err == nil {
+		goDistinct = n
 	}
 	return []subject{
 		{"rust", nil, []string{"rust-greeter/crd.yaml", "rust-greeter/rbac.yaml"}, 50},
@@ -122,8 +130,9 @@ func TestFirst(t *testing.T) {
 	idleFixtures, idleOperators := b.idleCPU(t, "idle fixtures", idlePods(t)), b.idleCPU(t, "Rust operators at rest", "")
 	data["idle_cpu_percent_20_fixtures"], data["idle_cpu_percent_20_rust_operators"] = idleFixtures, idleOperators
 	b.goal("host CPU with 20 idle guests", idleFixtures, "% of a core", 0.2, "below 0.2")
+	counts, _ := sizes()
 	for _, s := range subjects() {
-		for _, count := range []int{1, 10, 50} {
+		for _, count := range counts {
 			for _, distinct := range []bool{false, true} {
 				if distinct && (count == 1 || count > s.distinctMax) {
 					continue // One copy is as distinct as can be.
@@ -317,6 +326,7 @@ func (b *bench) answers(t *testing.T, s subject, namespace, name string) <-chan 
 // does hits both alike.
 func (b *bench) latency(t *testing.T, s subject) {
 	t.Run("latency-"+s.Language, func(t *testing.T) {
+		_, changes := sizes()
 		operators := inNamespaces([]harness.Operator{s.operator(), s.operator()})
 		ways := []string{"native", "dormouse"}
 		var took [2][]float64
