@@ -100,8 +100,10 @@ TEST(Instance, CanEndOutOfAPark) {
 TEST(Instance, MovesBetweenThreads) {
   Guest run(with_imports({{"wait", "", "i"}, {"note", "i", ""}}, op::loop + op::call(0) + op::call(1) + op::br(0) + op::end));
   for (int i = 0; i < 20; ++i) {
+    run.host.grants = 1;
     std::thread([&] { EXPECT_EQ(run.instance->resume(), State::Parked); }).join();
   }
+  EXPECT_EQ(run.host.notes.size(), 20u);
   std::thread([&] { run.instance.reset(); }).join();
   EXPECT_EQ(run.account.used_bytes(), 0u);
 }
@@ -134,9 +136,11 @@ TEST(Instance, IsPreemptedByATickAndGoesOn) {
 TEST(Instance, IsNotPreemptedForTicksWhileItWasAway) {
   Guest run(with_imports({{"wait", "", "i"}}, op::loop + op::call(0) + op::drop + op::br(0) + op::end));
   for (int i = 0; i < 10; ++i) {
+    run.host.grants = 1;  // So that it runs a round before it parks again.
     EXPECT_EQ(run.instance->resume(), State::Parked);
     for (int k = 0; k < 3; ++k) shared_engine().tick();
   }
+  EXPECT_GE(run.host.waits, 19);
 }
 
 TEST(Instance, IsStoppedOutOfAnEndlessLoop) {
