@@ -36,10 +36,10 @@ func TestFaults(t *testing.T) {
 func warmUp(t *testing.T, c *harness.Cluster, ns string, chosen ...greeter) {
 	t.Helper()
 	for _, g := range chosen {
-		c.Apply(t, ns, g.greeting("first", "First"))
+		c.Apply(t, ns, g.greeting(g.language+"-first", "First"))
 	}
 	for _, g := range chosen {
-		c.Await(t, g.resource(), ns, "first", long, greeted("First"))
+		c.Await(t, g.resource(), ns, g.language+"-first", long, greeted("First"))
 	}
 }
 
@@ -97,7 +97,7 @@ func cutConnections(t *testing.T, c *harness.Cluster) {
 	proxy.Refuse(true)
 	proxy.Cut()
 	for _, g := range greeters {
-		c.Apply(t, ns, g.greeting("meanwhile", "Meanwhile"))
+		c.Apply(t, ns, g.greeting(g.language+"-meanwhile", "Meanwhile"))
 	}
 	before := proxy.Accepted()
 	eventually(t, long, func() string {
@@ -108,7 +108,7 @@ func cutConnections(t *testing.T, c *harness.Cluster) {
 	})
 	proxy.Refuse(false)
 	for _, g := range greeters {
-		c.Await(t, g.resource(), ns, "meanwhile", 2*time.Minute, greeted("Meanwhile"))
+		c.Await(t, g.resource(), ns, g.language+"-meanwhile", 2*time.Minute, greeted("Meanwhile"))
 	}
 	unharmed(t, h, greeters...)
 }
@@ -123,10 +123,10 @@ func silentServer(t *testing.T, c *harness.Cluster) {
 		t.Fatal("the host has no connection through the proxy")
 	}
 	for _, g := range greeters {
-		c.Apply(t, ns, g.greeting("silence", "Silence"))
+		c.Apply(t, ns, g.greeting(g.language+"-silence", "Silence"))
 	}
 	for _, g := range greeters { // PINGs are 30 s apart, and one must go unanswered.
-		c.Await(t, g.resource(), ns, "silence", 3*time.Minute, greeted("Silence"))
+		c.Await(t, g.resource(), ns, g.language+"-silence", 3*time.Minute, greeted("Silence"))
 	}
 	unharmed(t, h, greeters...)
 }
@@ -187,8 +187,8 @@ func remadeServiceAccount(t *testing.T, c *harness.Cluster) {
 		}
 		return ""
 	})
-	c.Apply(t, ns, g.greeting("after", "After"))
-	c.Await(t, g.resource(), ns, "after", long, greeted("After"))
+	c.Apply(t, ns, g.greeting(g.language+"-after", "After"))
+	c.Await(t, g.resource(), ns, g.language+"-after", long, greeted("After"))
 	unharmed(t, h, g)
 }
 

@@ -29,8 +29,8 @@ type load struct {
 	concluded atomic.Int64
 }
 
-func (l *load) name(i int) string       { return fmt.Sprintf("g%d", i) }
-func (l *load) whom(i, step int) string { return fmt.Sprintf("w%d-%d", i, step) }
+func (l *load) name(g greeter, i int) string { return fmt.Sprintf("%s-%d", g.language, i) }
+func (l *load) whom(i, step int) string      { return fmt.Sprintf("w%d-%d", i, step) }
 
 // run writes it all, and stubbornly: while the API server is away it tries again. It yields at the end, or with ctx.
 func (l *load) run(ctx context.Context) error {
@@ -41,7 +41,7 @@ func (l *load) run(ctx context.Context) error {
 			for step := range l.changes + 1 {
 				for i := range l.objects {
 					if err := l.write(ctx, g, i, step); err != nil {
-						errors <- fmt.Errorf("%s %s: %w", g.language, l.name(i), err)
+						errors <- fmt.Errorf("%s %s: %w", g.language, l.name(g, i), err)
 						return
 					}
 					l.concluded.Add(1)
@@ -55,12 +55,12 @@ func (l *load) run(ctx context.Context) error {
 }
 
 func (l *load) write(ctx context.Context, g greeter, i, step int) error {
-	object := fmt.Sprintf(`{"apiVersion":"%s/v1","kind":"Greeting","metadata":{"name":"%s"},"spec":{"name":"%s"}}`, g.group(), l.name(i), l.whom(i, step))
+	object := fmt.Sprintf(`{"apiVersion":"%s/v1","kind":"Greeting","metadata":{"name":"%s"},"spec":{"name":"%s"}}`, g.group(), l.name(g, i), l.whom(i, step))
 	force := true
 	pause := time.NewTicker(100 * time.Millisecond)
 	defer pause.Stop()
 	for {
-		_, err := l.c.Dynamic.Resource(g.resource()).Namespace(l.ns).Patch(ctx, l.name(i), types.ApplyPatchType, []byte(object), metav1.PatchOptions{FieldManager: "e2e", Force: &force})
+		_, err := l.c.Dynamic.Resource(g.resource()).Namespace(l.ns).Patch(ctx, l.name(g, i), types.ApplyPatchType, []byte(object), metav1.PatchOptions{FieldManager: "e2e", Force: &force})
 		if err == nil {
 			return nil
 		}
@@ -106,14 +106,14 @@ func (l *load) await(t *testing.T, within time.Duration) {
 		for i := range l.objects {
 			whom := l.whom(i, l.changes)
 			var last *unstructured.Unstructured
-			err := l.c.Observe(ctx, g.resource(), l.ns, l.name(i), func(o *unstructured.Unstructured) bool {
+			err := l.c.Observe(ctx, g.resource(), l.ns, l.name(g, i), func(o *unstructured.Unstructured) bool {
 				last = o
 				return o != nil && greeted(whom)(o)
 			})
 			if err != nil {
-				t.Fatalf("%s-greeter has not answered for %s within %v (%v): %s", g.language, l.name(i), within, err, state(orEmpty(last)))
+				t.Fatalf("%s-greeter has not answered for %s within %v (%v): %s", g.language, l.name(g, i), within, err, state(orEmpty(last)))
 			}
-			l.c.Await(t, configMaps, l.ns, l.name(i)+g.suffix, soon, g.configMap(whom))
+			l.c.Await(t, configMaps, l.ns, l.name(g, i)+g.suffix, soon, g.configMap(whom))
 		}
 	}
 }
