@@ -129,8 +129,8 @@ func told(t *testing.T, h *host) {
 		"grows":            {"OOMKilled", 7, ""},
 		"grows-too":        {"OOMKilled", 7, ""},
 	} {
-		h.AwaitLine(t, `guest (failed|ended) guest=default/`+name+` `, long)
-		h.AwaitLine(t, `guest backs off guest=default/`+name+` seconds=(10|9)`, soon)
+		h.AwaitLine(t, `^[IE] \S+ guest (failed|ended) guest=default/`+name+` `, long)
+		h.AwaitLine(t, `^I \S+ guest backs off guest=default/`+name+` seconds=(10|9)`, soon)
 		one := h.ps(t)[name]
 		last := one.LastTermination
 		if last == nil || last.Reason != want.reason || last.ExitCode != want.code {
@@ -157,5 +157,5 @@ func told(t *testing.T, h *host) {
 	if free.Preemptions == 0 || limited.Throttles == 0 || limited.CPUSeconds > free.CPUSeconds {
 		t.Errorf("free: %+v\nlimited: %+v", free, limited)
 	}
-	h.AwaitLine(t, `opens-streams \| opened [1-9]\d{2,3} of 10000, errno [1-9]`, soon)
+	h.AwaitLine(t, `^default/opens-streams \| opened [1-9]\d{2,3} of 10000, errno [1-9]`, soon)
 }
