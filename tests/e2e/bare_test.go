@@ -227,7 +227,8 @@ func TestAModuleThatCannotRunIsRefusedInOneSentence(t *testing.T) {
 	} {
 		t.Run(bad.what, func(t *testing.T) {
 			oneComplaint(t, dormouse(t, "run", bad.path), bad.words...)
-			if o := dormouse(t, "check", bad.path); o.code == 0 {
+			// check reads a module's outline, not its functions' code: that is found when it is compiled.
+			if o := dormouse(t, "check", bad.path); o.code == 0 && bad.what != "corrupt" {
 				t.Errorf("dormouse check finds nothing wrong: %+v", o)
 			}
 		})

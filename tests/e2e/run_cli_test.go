@@ -87,7 +87,7 @@ func TestAKubeconfigThatCannotBeUsedIsRefused(t *testing.T) {
 	} {
 		h := startHost(t, c, fixture{name: "x", namespace: "default", module: guest(t, "kube_get"), restart: "Never"}.String(), hostOptions{kubeconfig: config(plugin.user)})
 		h.AwaitLine(t, `^[WE] .*`+plugin.word, soon)
-		if n := h.count(plugin.word); n != 1 {
+		if n := h.count(`^[WE] .*` + plugin.word); n != 1 {
 			t.Errorf("%q is said %d times", plugin.word, n)
 		}
 	}
