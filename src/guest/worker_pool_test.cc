@@ -9,6 +9,7 @@
 namespace dormouse::guest {
 namespace {
 
+// Tasks may run until the pool has gone, so each test declares what they use before it.
 class Script final : public Task {
  public:
   explicit Script(std::function<Slice()> slice) : slice_(std::move(slice)) {}
@@ -20,9 +21,9 @@ class Script final : public Task {
 
 TEST(WorkerPool, RunsATaskUntilItIsFinished) {
   const SystemClock clock;
-  WorkerPool pool({.workers = 2}, clock);
   std::promise<int> done;
   int slices = 0;
+  WorkerPool pool({.workers = 2}, clock);
   pool.start(std::make_shared<Script>([&]() -> Task::Slice {
     if (++slices < 100) return {Task::Outcome::Again, {}};
     done.set_value(slices);
@@ -33,10 +34,10 @@ TEST(WorkerPool, RunsATaskUntilItIsFinished) {
 
 TEST(WorkerPool, NoWakeIsLostHoweverItRacesWithParking) {
   const SystemClock clock;
-  WorkerPool pool({.workers = 2}, clock);
   constexpr int kRounds = 20'000;
   std::atomic<int> sent{0}, seen{0};
   std::promise<void> done;
+  WorkerPool pool({.workers = 2}, clock);
   const auto task = std::make_shared<Script>([&]() -> Task::Slice {
     seen = sent.load();
     if (seen == kRounds) {
@@ -56,9 +57,9 @@ TEST(WorkerPool, NoWakeIsLostHoweverItRacesWithParking) {
 
 TEST(WorkerPool, ResumesAtTheDeadlineAndNotBefore) {
   const SystemClock clock;
-  WorkerPool pool({.workers = 2}, clock);
   std::promise<Nanoseconds> late_by;
   std::optional<Nanoseconds> due;
+  WorkerPool pool({.workers = 2}, clock);
   pool.start(std::make_shared<Script>([&]() -> Task::Slice {
     if (!due) {
       due = clock.monotonic() + std::chrono::milliseconds(20);
@@ -87,10 +88,10 @@ TEST(WorkerPool, AnEarlierDeadlineIsNotMissedBehindALaterOne) {
 
 TEST(WorkerPool, AThrottledTaskIsNotWokenEarly) {
   const SystemClock clock;
-  WorkerPool pool({.workers = 1}, clock);
   std::promise<Nanoseconds> ran_at;
   std::promise<void> throttled;
   std::optional<Nanoseconds> due;
+  WorkerPool pool({.workers = 1}, clock);
   const auto task = std::make_shared<Script>([&]() -> Task::Slice {
     if (!due) {
       due = clock.monotonic() + std::chrono::milliseconds(30);
@@ -112,8 +113,8 @@ TEST(WorkerPool, AThrottledTaskIsNotWokenEarly) {
 
 TEST(WorkerPool, ABusyTaskDoesNotKeepOthersFromRunning) {
   const SystemClock clock;
-  WorkerPool pool({.workers = 1}, clock);
   std::atomic<bool> stop{false};
+  WorkerPool pool({.workers = 1}, clock);
   pool.start(std::make_shared<Script>([&]() -> Task::Slice { return {stop ? Task::Outcome::Finished : Task::Outcome::Again, {}}; }));
   std::promise<void> done;
   pool.start(std::make_shared<Script>([&]() -> Task::Slice {
@@ -126,10 +127,10 @@ TEST(WorkerPool, ABusyTaskDoesNotKeepOthersFromRunning) {
 
 TEST(WorkerPool, SleepingTasksWakeNobodyButAtTheirDeadlines) {
   const SystemClock clock;
-  WorkerPool pool({.workers = 2}, clock);
   constexpr int kTasks = 20, kNaps = 5;
   std::atomic<int> left{kTasks};
   std::promise<void> done;
+  WorkerPool pool({.workers = 2}, clock);
   for (int i = 0; i < kTasks; ++i) {
     auto naps = std::make_shared<int>(0);
     pool.start(std::make_shared<Script>([&, naps]() -> Task::Slice {

@@ -5,10 +5,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <sstream>
 
 #include "pods/quantity.h"
 #include "pods/strict_yaml.h"
+#include <yaml-cpp/eventhandler.h>
 
 namespace dormouse::pods {
 namespace {
@@ -400,20 +403,82 @@ class Reader {
   int path_depth_ = 0;
 };
 
+struct Document {
+  std::string_view text;
+  int first_line = 0;
+};
+
+// Cut at the lines that start with "---" or "...": by YAML 1.2 (9.1.2) no scalar can hold such a line. Not left to
+// YAML::LoadAll, which yields documents without end for the one byte ",".
+std::vector<Document> split_documents(std::string_view text) {
+  std::vector<Document> documents;
+  std::size_t begin = 0, at = 0;
+  int line = 0, first_line = 0;
+  while (at < text.size()) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view content = text.substr(at, end - at);
+    const bool marker = content.starts_with("---") || content.starts_with("...");
+    if (marker && (content.size() == 3 || content[3] == ' ' || content[3] == '\t' || content[3] == '\r')) {
+      documents.push_back({text.substr(begin, at - begin), first_line});
+      // What follows "--- " on its line belongs to the document.
+      begin = at + 3;
+      first_line = line;
+    }
+    at = end + 1;
+    ++line;
+  }
+  documents.push_back({text.substr(std::min(begin, text.size())), first_line});
+  return documents;
+}
+
+// Where the parser would go on after the document's one node; unset if it has read everything.
+class NodesOnly final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override { started_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+  const YAML::Mark& started() const { return started_; }
+
+ private:
+  YAML::Mark started_;
+};
+
+std::optional<YAML::Mark> first_unread(std::string_view text) {
+  std::istringstream stream{std::string(text)};
+  YAML::Parser parser(stream);
+  NodesOnly handler;
+  if (!parser.HandleNextDocument(handler)) return std::nullopt;
+  if (!parser.HandleNextDocument(handler)) return std::nullopt;
+  return handler.started();
+}
+
 }  // namespace
 
 Result<Manifest> parse_manifest(std::string_view text, std::string_view source, std::string_view default_namespace) {
   if (text.size() > kManifestBytesMax) return fail(ErrorCode::ResourceExhausted, "{}: larger than {} MiB, which no manifest of pods should be", source, kManifestBytesMax >> 20);
   Diagnostics diagnostics(source);
   Reader reader(diagnostics, default_namespace);
-  try {
-    // yaml-cpp reports by exception; none leaves this function.
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    for (const YAML::Node& document : documents) {
-      if (!document.IsNull()) reader.document(document, "");
+  const auto documents = split_documents(text);
+  if (documents.size() > kPodsPerManifestMax) return fail(ErrorCode::ResourceExhausted, "{}: more than {} documents", source, kPodsPerManifestMax);
+  for (const Document& document : documents) {
+    diagnostics.set_first_line(document.first_line);
+    try {
+      // yaml-cpp reports by exception; none leaves this function.
+      if (const auto rest = first_unread(document.text)) {
+        diagnostics.error(*rest, "not valid YAML: unexpected text after the end of the document");
+        continue;
+      }
+      const YAML::Node node = YAML::Load(std::string(document.text));
+      if (!node.IsNull()) reader.document(node, "");
+    } catch (const YAML::Exception& problem) {
+      diagnostics.error(problem.mark, fmt::format("not valid YAML: {}", problem.msg));
     }
-  } catch (const YAML::Exception& problem) {
-    diagnostics.error(problem.mark, fmt::format("not valid YAML: {}", problem.msg));
   }
   if (!diagnostics.errors().empty()) return fail(ErrorCode::InvalidArgument, "{}", fmt::join(diagnostics.errors(), "\n"));
   return Manifest{reader.take(), std::move(diagnostics.notes())};

@@ -92,6 +92,14 @@ TEST(Manifest, TellsWhereAnUnknownFieldIsAndWhatWasMeant) {
   EXPECT_THAT(error_of(replaced("fieldPath: metadata.name", "fieldPath: metadata.nam")), HasSubstr("did you mean \"metadata.name\"?"));
 }
 
+TEST(Manifest, CountsLinesThroughAllDocuments) {
+  const std::string two = std::string(kPod) + "---  # next\n" + replaced("serviceAccountName: greeter", "serviceAcountName: greeter");
+  EXPECT_THAT(error_of(two), HasSubstr("x.yaml:25: unknown field spec.serviceAcountName"));
+  const auto parsed = parse_manifest("---\n...\n---\n", "x.yaml", "default");
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  EXPECT_TRUE(parsed->pods.empty());
+}
+
 TEST(Manifest, TellsAllErrorsOfAFileAtOnce) {
   const std::string message = error_of("apiVersion: v1\nkind: Pod\nmetadata: {name: A_b}\nspec: {restartPolicy: Sometimes, containers: []}\n");
   EXPECT_THAT(message, HasSubstr("x.yaml:3: metadata.name \"A_b\" is not a valid name"));
@@ -116,6 +124,8 @@ TEST(Manifest, NotesWhatHasNoEffect) {
 
 TEST(Manifest, SurvivesHostileYaml) {
   EXPECT_THAT(error_of("a: [1, 2"), HasSubstr("x.yaml:"));
+  EXPECT_THAT(error_of(","), HasSubstr("x.yaml:1: not valid YAML: unexpected text"));
+  EXPECT_THAT(error_of("a: b\n}"), HasSubstr("not valid YAML"));
   EXPECT_THAT(error_of("- just\n- a list\n"), HasSubstr("must be a mapping"));
   EXPECT_THAT(error_of(std::string(100'000, '[')), HasSubstr("not valid YAML"));
   EXPECT_THAT(error_of("a: &a [*a, *a]\napiVersion: v1\nkind: Pod\n"), HasSubstr("unknown field a"));

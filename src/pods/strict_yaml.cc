@@ -20,7 +20,7 @@ void Diagnostics::note(const YAML::Mark& mark, std::string text) {
 }
 
 std::string Diagnostics::at(const YAML::Mark& mark) const {
-  return mark.is_null() ? source_ : fmt::format("{}:{}", source_, mark.line + 1);
+  return mark.is_null() ? source_ : fmt::format("{}:{}", source_, first_line_ + mark.line + 1);
 }
 
 std::optional<std::string> nearest(std::string_view word, const std::set<std::string, std::less<>>& candidates) {

@@ -26,11 +26,14 @@ class Diagnostics {
   void error(const YAML::Mark& mark, std::string text);
   void note(const YAML::Mark& mark, std::string text);
   std::string at(const YAML::Mark& mark) const;  // "file:line"
+  // Where the text that marks count from begins in the source.
+  void set_first_line(int line) { first_line_ = line; }
   const std::vector<std::string>& errors() const { return errors_; }
   std::vector<std::string>& notes() { return notes_; }
 
  private:
   std::string source_;
+  int first_line_ = 0;
   std::vector<std::string> errors_;
   std::vector<std::string> notes_;
 };
