@@ -39,6 +39,11 @@ void Container::could_not_start(std::string reason, const Error& error) {
   services_.log.error("guest cannot start", {{"guest", options_.display_name}, {"reason", reason}, {"error", error.message}});
   lifecycle_.could_not_start(services_.clock.monotonic(), Termination{.reason = std::move(reason), .exit_code = 128, .message = error.message, .started_at = now, .finished_at = now});
   settle();
+  if (ended()) return;
+  // It backs off; but if no pod has ever run, the host wants to know that nothing can.
+  boost::asio::post(services_.loop, [self = self_] {
+    if (Container* container = *self) container->options_.on_ended();
+  });
 }
 
 void Container::launch(ModuleStore::Module module) {

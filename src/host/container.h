@@ -54,7 +54,7 @@ class Container final : Immovable {
     // Files and environment for the next run. Its error is why the container cannot start.
     std::function<Result<Launch>(std::shared_ptr<MemoryAccount>)> prepare;
     bool plain_exit = false;               // A program's exit code is its caller's affair: not logged.
-    std::function<void()> on_ended;        // It will not run again. May destroy nothing of this object.
+    std::function<void()> on_ended;        // It will not run again, or could not start. May destroy nothing of this object.
   };
   Container(Options options, Services& services);
   ~Container();

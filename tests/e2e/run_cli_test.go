@@ -365,11 +365,14 @@ func TestAGuestServesAPortOfTheMachine(t *testing.T) {
 	}.String(), hostOptions{})
 	h.AwaitLine(t, `server \| listening on 8080`, soon)
 	for i := range 2 {
-		response, err := (&http.Client{Timeout: soon}).Get(fmt.Sprintf("http://127.0.0.1:%d/%d", port, i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
+		eventually(t, soon, func() string { // The machine's port opens a moment after the guest's.
+			response, err := (&http.Client{Timeout: soon}).Get(fmt.Sprintf("http://127.0.0.1:%d/%d", port, i))
+			if err != nil {
+				return err.Error()
+			}
+			response.Body.Close()
+			return ""
+		})
 		h.AwaitLine(t, fmt.Sprintf(`served GET /%d `, i), soon)
 	}
 	if code := h.AwaitExit(t, soon); code != 0 {
