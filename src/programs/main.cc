@@ -147,6 +147,14 @@ void add_check(CLI::App& app, int& exit_code) {
       exit_code = failed(info.error());
       return;
     }
+    if (info->problems.empty()) {
+      const auto engine = wasm::Engine::create({});
+      const auto valid = engine ? wasm::validate_module_file(**engine, *path) : Result<void>(fail(engine.error()));
+      if (!valid) {
+        exit_code = failed(valid.error());
+        return;
+      }
+    }
     fmt::print("{}\n", toolchain::describe(*path, *info));
     exit_code = info->problems.empty() ? 0 : kFailed;
   });

@@ -113,6 +113,21 @@ Result<void> compile_to_file(Engine& engine, const std::string& in_path, const s
   return fail(ErrorCode::Unsupported, "{}: it cannot be compiled: {}", in_path, message);
 }
 
+Result<void> validate_module_file(Engine& engine, const std::string& path) {
+  auto file = open_regular(path);
+  if (!file) return fail(file.error());
+  FileBytes bytes(file->fd.get(), file->size_bytes);
+  const auto wasm = bytes.read(0, static_cast<std::size_t>(file->size_bytes));
+  if (!wasm) return fail(Error(wasm.error()).within(path));
+  wasmtime_error_t* error = wasmtime_module_validate(engine.parts().engine, reinterpret_cast<const std::uint8_t*>(wasm->data()), wasm->size());
+  if (error == nullptr) return {};
+  std::string message = take_message(error);
+  for (char& c : message) {
+    if (c == '\n') c = ' ';
+  }
+  return fail(ErrorCode::Corrupt, "{}: not a valid module: {}", path, message);
+}
+
 Result<void> compile_in_child(const std::string& program, const std::string& in_path, const std::string& out_path, std::uint64_t memory_bytes_max) {
   const std::string program_path = program.empty() ? "/proc/self/exe" : program;
   std::array<int, 2> ends{};

@@ -82,6 +82,8 @@ class Module final : Immovable {
 // unless OUT.cwasm is that already. Used by
 // `dormouse compile` and `dormouse build`. Errors: NotFound, Corrupt, Unsupported, ResourceExhausted, PermissionDenied.
 Result<void> compile_to_file(Engine& engine, const std::string& in_path, const std::string& out_path);
+// Whether every function's body is valid, as the compiler will see it (about a second for a Go operator). Errors: Corrupt.
+Result<void> validate_module_file(Engine& engine, const std::string& path);
 // Runs the child for it; it dies with the calling thread. Empty `program`: this one. 0: no memory limit.
 Result<void> compile_in_child(const std::string& program, const std::string& in_path, const std::string& out_path, std::uint64_t memory_bytes_max);
 
