@@ -188,8 +188,6 @@ void Container::stop_at_once() {
   settle();
 }
 
-bool Container::deliver_signal(int number) { return run_ && run_->deliver_signal(number); }
-
 ContainerStatus Container::status() const {
   ContainerStatus status;
   status.name = options_.spec.name;

@@ -65,7 +65,6 @@ class Container final : Immovable {
   // SIGTERM, the grace period, then the end.
   void stop();
   void stop_at_once();
-  bool deliver_signal(int number);
 
   bool ended() const { return lifecycle_.state() == guest::Lifecycle::State::Ended; }
   // It has failed before its first run, and again would not help before somebody mends module or manifest.

@@ -79,7 +79,7 @@ void PodRunner::on_objects_changed() {
 }
 
 // Containers start when every object that is not optional is there; until then the pod waits, as with the kubelet.
-bool PodRunner::start_containers() {
+void PodRunner::start_containers() {
   std::string waiting_for;
   for (const auto& [key, wanted] : wanted_) {
     const std::string_view kind = key.secret ? "Secret" : "ConfigMap";
@@ -96,10 +96,9 @@ bool PodRunner::start_containers() {
   const bool news = waiting_for != waiting_for_ && !waiting_for.empty() && !waiting_for.starts_with("asking");
   waiting_for_ = std::move(waiting_for);
   if (news) services_.log.warning("pod waits", {{"pod", fmt::format("{}/{}", options_.pod.name_space, options_.pod.name)}, {"for", waiting_for_}});
-  if (!waiting_for_.empty()) return false;
+  if (!waiting_for_.empty()) return;
   started_ = true;
   for (const auto& container : containers_) container->start();
-  return true;
 }
 
 const ConfigData* PodRunner::find(bool secret, const std::string& name) const {
@@ -174,10 +173,6 @@ void PodRunner::stop_at_once() {
   for (const auto& container : containers_) container->stop_at_once();
 }
 
-void PodRunner::deliver_signal(int number) {
-  for (const auto& container : containers_) container->deliver_signal(number);
-}
-
 bool PodRunner::ended() const {
   if (!started_ && stopping_) return true;
   return std::ranges::all_of(containers_, [](const auto& container) { return container->ended(); });
@@ -191,12 +186,6 @@ PodStatus PodRunner::status() const {
   PodStatus status{.name_space = options_.pod.name_space, .name = options_.pod.name, .service_account = options_.pod.service_account, .message = waiting_for_};
   for (const auto& container : containers_) status.containers.push_back(container->status());
   return status;
-}
-
-std::vector<const Container*> PodRunner::containers() const {
-  std::vector<const Container*> containers;
-  for (const auto& container : containers_) containers.push_back(container.get());
-  return containers;
 }
 
 }  // namespace dormouse::host

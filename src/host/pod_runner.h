@@ -41,7 +41,6 @@ class PodRunner final : Immovable {
   void start();
   void stop();
   void stop_at_once();
-  void deliver_signal(int number);
 
   bool ended() const;
   bool stopping() const { return stopping_; }
@@ -49,11 +48,10 @@ class PodRunner final : Immovable {
   bool hopeless() const;
   const pods::Pod& pod() const { return options_.pod; }
   PodStatus status() const;
-  std::vector<const Container*> containers() const;
 
  private:
   void on_objects_changed();
-  bool start_containers();
+  void start_containers();
   Result<Launch> prepare(const pods::Container& container, const std::string& display_name, std::shared_ptr<MemoryAccount> account);
   std::shared_ptr<wasi::Network> make_network(const pods::Container& container, const std::shared_ptr<MemoryAccount>& account, const std::string& display_name);
   const ConfigData* find(bool secret, const std::string& name) const;
