@@ -27,6 +27,7 @@ endfunction()
 dormouse_static_libraries(dormouse_ssl libssl.a libcrypto.a)
 dormouse_static_libraries(dormouse_crypto libcrypto.a)
 dormouse_static_libraries(dormouse_nghttp2 libnghttp2.a)
+dormouse_static_libraries(dormouse_zstd libzstd.a)
 
 add_library(dormouse_asio INTERFACE)
 target_compile_definitions(dormouse_asio INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ERROR_CODE_HEADER_ONLY)

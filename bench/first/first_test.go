@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package first measures what many copies of an operator cost in Dormouse and as native processes.
 package first
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"dormouse.dev/bench/measure"
 	"dormouse.dev/e2e/harness"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,24 +96,16 @@ type latency struct {
 	P99MS    float64 `json:"p99_ms"`
 }
 
-type goal struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-	Goal  string  `json:"goal"`
-	Met   bool    `json:"met"`
-}
-
 type bench struct {
 	c         *harness.Cluster
 	runs      []run
 	latencies []latency
-	goals     []goal
+	report    *measure.Report
 	sequence  int
 }
 
 func TestFirst(t *testing.T) {
-	b := &bench{c: harness.SharedCluster(t)}
+	b := &bench{c: harness.SharedCluster(t), report: measure.NewReport()}
 	for i := range 50 {
 		b.c.Apply(t, "", fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s}}", namespace(i)))
 	}
@@ -120,7 +113,7 @@ func TestFirst(t *testing.T) {
 
 	empty := b.emptyHost(t)
 	data["empty_host_pss_bytes"] = empty
-	b.goal("empty host PSS", float64(empty)/1e6, "MB", 15, "at most 15")
+	b.report.Below("empty host PSS", float64(empty)/1e6, "MB", 15, "at most 15")
 	for _, s := range subjects() {
 		for _, file := range s.files {
 			b.c.ApplyFile(t, "default", filepath.Join(examples, file))
@@ -129,7 +122,7 @@ func TestFirst(t *testing.T) {
 	}
 	idleFixtures, idleOperators := b.idleCPU(t, "idle fixtures", idlePods(t)), b.idleCPU(t, "Rust operators at rest", "")
 	data["idle_cpu_percent_20_fixtures"], data["idle_cpu_percent_20_rust_operators"] = idleFixtures, idleOperators
-	b.goal("host CPU with 20 idle guests", idleFixtures, "% of a core", 0.2, "below 0.2")
+	b.report.Below("host CPU with 20 idle guests", idleFixtures, "% of a core", 0.2, "below 0.2")
 	counts, _ := sizes()
 	for _, s := range subjects() {
 		for _, count := range counts {
@@ -144,36 +137,24 @@ func TestFirst(t *testing.T) {
 		}
 	}
 	data["runs"], data["change_to_reconcile"] = b.runs, b.latencies
-	line, err := json.Marshal(map[string]any{"bench": "first", "machine": json.RawMessage(os.Getenv("BENCH_MACHINE")), "goals": b.goals, "data": data})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(os.Getenv("BENCH_OUT"), append(line, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	b.report.Data = data
+	b.report.Write(t)
 }
 
 func namespace(i int) string { return fmt.Sprintf("bench-%d", i) }
-
-func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "[bench] "+format+"\n", args...) }
-
-func (b *bench) goal(name string, value float64, unit string, limit float64, text string) {
-	b.goals = append(b.goals, goal{name, value, unit, text, value <= limit})
-	say("%s: %.4g %s (%s)", name, value, unit, text)
-}
 
 func (b *bench) compare(s subject, count int, distinct bool, native, guests run) {
 	ratio := float64(guests.PSSBytes) / float64(native.PSSBytes)
 	kind := map[bool]string{false: "identical", true: "distinct"}[distinct]
 	limit := map[string]float64{"rust identical": 1.1, "rust distinct": 0.5, "go identical": 1.2}[s.Language+" "+kind]
-	say("%d %s %s: %.1f MB PSS, native %.1f MB (%.2f); last start %.0f ms, native %.0f ms", count, kind, s.Language, float64(guests.PSSBytes)/1e6, float64(native.PSSBytes)/1e6, ratio, guests.StartLastMS, native.StartLastMS)
+	measure.Say("%d %s %s: %.1f MB PSS, native %.1f MB (%.2f); last start %.0f ms, native %.0f ms", count, kind, s.Language, float64(guests.PSSBytes)/1e6, float64(native.PSSBytes)/1e6, ratio, guests.StartLastMS, native.StartLastMS)
 	if count == 50 && limit > 0 {
-		b.goal(fmt.Sprintf("%s PSS of 50 %s copies, of native", s.Language, kind), ratio, "ratio", limit, fmt.Sprintf("at most %g", limit))
+		b.report.Below(fmt.Sprintf("%s PSS of 50 %s copies, of native", s.Language, kind), ratio, "ratio", limit, fmt.Sprintf("at most %g", limit))
 	}
 }
 
 // start runs operators one way; the clock starts with the first exec.
-func (b *bench) start(t *testing.T, runtime string, g *group, operators []harness.Operator) ([]*harness.Process, time.Time) {
+func (b *bench) start(t *testing.T, runtime string, g *measure.Group, operators []harness.Operator) ([]*harness.Process, time.Time) {
 	t.Helper()
 	var commands []harness.Command
 	if runtime == "native" {
@@ -194,23 +175,24 @@ func (b *bench) start(t *testing.T, runtime string, g *group, operators []harnes
 	var processes []*harness.Process
 	began := time.Now()
 	for _, command := range commands {
-		processes = append(processes, g.start(t, command))
+		processes = append(processes, g.Start(t, command))
 	}
 	return processes, began
 }
 
 func (b *bench) host(t *testing.T, manifest string) harness.Command {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		t.Fatal(err)
+	command, _ := measure.HostCommand(t, b.c.Kubeconfig, manifest, "--listen", "127.0.0.1:0")
+	return command
+}
+
+func cpu(processes []*harness.Process) time.Duration { return measure.CPU(pids(processes)...) }
+
+func pids(processes []*harness.Process) (all []int) {
+	for _, p := range processes {
+		all = append(all, p.PID)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "pods.yaml")
-	if err := os.WriteFile(path, []byte(manifest), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return harness.Command{Path: os.Getenv("DORMOUSE"), Env: []string{"KUBECONFIG=" + b.c.Kubeconfig}, Args: []string{"run", "-f", path, "--socket", filepath.Join(dir, "s"), "--listen", "127.0.0.1:0"}}
+	return all
 }
 
 func stop(processes []*harness.Process) {
@@ -234,11 +216,11 @@ func (b *bench) copies(t *testing.T, s subject, runtime string, count int, disti
 	b.sequence++
 	name := fmt.Sprintf("run%d", b.sequence)
 	t.Run(fmt.Sprintf("%s-%s-%d-%v", s.Language, runtime, count, distinct), func(t *testing.T) {
-		operators := inNamespaces(copies(t, s.operator(), count, distinct))
+		operators := inNamespaces(measure.Copies(t, s.operator(), count, distinct))
 		for i := range count {
 			b.c.Apply(t, namespace(i), fmt.Sprintf("{apiVersion: %s/v1, kind: Greeting, metadata: {name: %s}, spec: {name: World}}", s.group(), name))
 		}
-		g := newGroup(t, name)
+		g := measure.NewGroup(t, name)
 		answers := b.answers(t, s, "", name)
 		processes, began := b.start(t, runtime, g, operators)
 		starts := map[string]float64{}
@@ -260,7 +242,7 @@ func (b *bench) copies(t *testing.T, s subject, runtime string, count int, disti
 			sorted = append(sorted, ms)
 		}
 		slices.Sort(sorted)
-		r = run{Operator: s.Language, Runtime: runtime, Copies: count, Distinct: distinct, PSSBytes: pss(t, processes), CgroupBytes: g.bytes(),
+		r = run{Operator: s.Language, Runtime: runtime, Copies: count, Distinct: distinct, PSSBytes: measure.MemoryOf(pids(processes)...).PSS, CgroupBytes: g.Bytes(),
 			StartFirstMS: sorted[0], StartP50MS: sorted[len(sorted)/2], StartLastMS: sorted[len(sorted)-1], CPUPercent: 100 * used.Seconds() / time.Since(at).Seconds()}
 		for i := range count { // By the operator, whose finalizer it is.
 			b.delete(t, s, namespace(i), name)
@@ -357,8 +339,8 @@ func (b *bench) latency(t *testing.T, s subject) {
 			b.delete(t, s, namespace(i), "latency")
 		}
 		native, guest := took[0][changes/2], took[1][changes/2]
-		say("%s change to reconcile: p50 %.1f ms, native %.1f ms; p99 %.1f ms, native %.1f ms", s.Language, guest, native, took[1][changes*99/100], took[0][changes*99/100])
-		b.goal(s.Language+" change to finished reconcile p50, of native", guest/native, "ratio", 1.3, "at most 1.3")
+		measure.Say("%s change to reconcile: p50 %.1f ms, native %.1f ms; p99 %.1f ms, native %.1f ms", s.Language, guest, native, took[1][changes*99/100], took[0][changes*99/100])
+		b.report.Below(s.Language+" change to finished reconcile p50, of native", guest/native, "ratio", 1.3, "at most 1.3")
 	})
 	if t.Failed() {
 		t.FailNow()
@@ -387,10 +369,10 @@ func awaitAnswer(t *testing.T, answers <-chan answer, generation int64) time.Tim
 func (b *bench) emptyHost(t *testing.T) (bytes uint64) {
 	t.Run("empty", func(t *testing.T) {
 		pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: waits}\nspec: {containers: [{name: c, image: " + filepath.Join(os.Getenv("GUESTS"), "idle.wasm") + ", envFrom: [{configMapRef: {name: never}}]}]}\n"
-		var none *group
-		p := none.start(t, b.host(t, pod))
+		var none *measure.Group
+		p := none.Start(t, b.host(t, pod))
 		p.AwaitLine(t, "pod waits", time.Minute)
-		bytes = pss(t, []*harness.Process{p})
+		bytes = measure.MemoryOf(p.PID).PSS
 	})
 	if t.Failed() {
 		t.FailNow()
@@ -412,12 +394,12 @@ func (b *bench) idleCPU(t *testing.T, what, manifest string) (percent float64) {
 		pattern := `\| idle$`
 		if manifest == "" {
 			pattern = `rust_greeter: starting`
-			for _, o := range inNamespaces(copies(t, subjects()[0].operator(), 20, false)) {
+			for _, o := range inNamespaces(measure.Copies(t, subjects()[0].operator(), 20, false)) {
 				manifest += "---\n" + o.Pod()
 			}
 		}
-		var none *group
-		processes := []*harness.Process{none.start(t, b.host(t, manifest))}
+		var none *measure.Group
+		processes := []*harness.Process{none.Start(t, b.host(t, manifest))}
 		if _, err := processes[0].AwaitLines(pattern, 20, startTimeout); err != nil {
 			t.Fatal(err)
 		}
@@ -425,7 +407,7 @@ func (b *bench) idleCPU(t *testing.T, what, manifest string) (percent float64) {
 		before := cpu(processes)
 		<-time.After(idleWindow)
 		percent = 100 * (cpu(processes) - before).Seconds() / idleWindow.Seconds()
-		say("20 %s: %.3f %% of a core", what, percent)
+		measure.Say("20 %s: %.3f %% of a core", what, percent)
 		stop(processes)
 	})
 	if t.Failed() {

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/memory_account.h"
 #include "base/result.h"
+#include "base/utf8.h"
 
 namespace dormouse {
 namespace {
@@ -62,6 +63,12 @@ TEST(MemoryAccount, RefusesWhatPassesTheLimitAndCountsIt) {
   EXPECT_EQ(account.refusals(), 2U);
   account.release(100);
   EXPECT_EQ(account.used_bytes(), 0U);
+}
+
+TEST(Utf8, IsWhatUnicodeCallsWellFormed) {
+  for (const char* good : {"", "a", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x90\xad", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"}) EXPECT_TRUE(is_utf8(good)) << good;
+  for (const char* bad : {"\x80", "\xc3", "\xc0\x80", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82"}) EXPECT_FALSE(is_utf8(bad)) << bad;
+  EXPECT_EQ(utf8_valid_bytes("ab\xc3\xa4\xff"), 4U);
 }
 
 }  // namespace

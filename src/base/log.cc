@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <ctime>
 
+#include "base/utf8.h"
+
 namespace dormouse {
 namespace {
 
@@ -25,24 +27,6 @@ constexpr std::array<std::string_view, 4> kLevelLetters{"D", "I", "W", "E"};
 constexpr std::array<std::string_view, 4> kLevelColours{"\x1b[2m", "", "\x1b[33m", "\x1b[31m"};
 constexpr std::array<std::string_view, 6> kGuestColours{"\x1b[36m", "\x1b[35m", "\x1b[34m", "\x1b[32m", "\x1b[33m", "\x1b[96m"};
 constexpr std::string_view kResetColour = "\x1b[0m";
-
-// The length of the well-formed UTF-8 sequence at the start of `text`, or 0 (Unicode 15, table 3-7).
-std::size_t utf8_length(std::string_view text) {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto tail = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xbf) {
-    return i < text.size() && at(i) >= low && at(i) <= high;
-  };
-  const unsigned first = at(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return tail(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    return tail(1, first == 0xe0 ? 0xa0 : 0x80, first == 0xed ? 0x9f : 0xbf) && tail(2) ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    return tail(1, first == 0xf0 ? 0x90 : 0x80, first == 0xf4 ? 0x8f : 0xbf) && tail(2) && tail(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 // A guest's line on a terminal: tabs pass, SGR colours pass if `keep_colours` and else fall away, and whatever else could
 // move the cursor is shown escaped.

@@ -75,7 +75,7 @@ class FakeUpstream final : public kube::Upstream {
     streams.push_back(stream);
     return std::make_unique<FakeExchange>(stream);
   }
-  void call(kube::Request, std::string, std::size_t, Done) override { CHECK(false); }
+  void call(kube::Request request, std::string body, std::size_t, Done done) override { calls.push_back({std::move(request), std::move(body), std::move(done)}); }
   Counters counters() const override { return {}; }
 
   Stream& last() {
@@ -86,6 +86,12 @@ class FakeUpstream final : public kube::Upstream {
     return static_cast<std::size_t>(std::ranges::count_if(streams, [](const auto& stream) { return stream->open(); }));
   }
 
+  struct Called {
+    kube::Request request;
+    std::string body;
+    Done done;
+  };
+  std::vector<Called> calls;
   std::vector<std::shared_ptr<Stream>> streams;
   std::size_t room_bytes = 1 << 20;  // What new streams start with.
 

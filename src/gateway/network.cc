@@ -203,7 +203,16 @@ Network::Network(Options options)
   if (options_.upstream != nullptr) {
     CHECK((options_.identity != nullptr) != options_.as_host);
     caller_.emplace(Session::Caller{*options_.upstream, options_.identity, options_.account, kube_counters_,
-                                    [this](const RequestInfo& info) { report_forbidden(info); }});
+                                    [this](const RequestInfo& info) { report_forbidden(info); }, options_.offload.get()});
+    if (options_.cache != nullptr && options_.identity != nullptr) {
+      auto client = std::make_shared<ApiClient>();
+      client->name = fmt::format("{}/{}", options_.identity->namespace_name(), options_.identity->service_account());
+      client->identity = options_.identity;
+      client->lazy_bookmarks = client->lists_before_watching = true;
+      client->prune_managed_fields = options_.prune_managed_fields;
+      caller_->front = options_.cache;
+      caller_->client = std::move(client);
+    }
   }
   arrivals_bell_->answer_with([this] { take_arrivals(); });
   removals_bell_->answer_with([this] { take_removals(); });
@@ -211,11 +220,13 @@ Network::Network(Options options)
 }
 
 Network::~Network() {
+  if (options_.offload) options_.offload->stop();
   arrivals_bell_->silence();
   removals_bell_->silence();
   ports_bell_->silence();
   host_ports_.clear();
   streams_.clear();
+  if (caller_ && caller_->client != nullptr) options_.cache->client_gone(*caller_->client);
   for (Arrival& arrival : arrivals_) options_.account.release(arrival.cost_bytes);
   CHECK(ports_.empty());  // The guest's listeners are gone before.
 }
@@ -291,6 +302,12 @@ std::expected<std::shared_ptr<wasi::Channel>, Errno> Network::dial(std::string_v
   Arrival arrival = make_channel(std::move(waker), wanted->cost_bytes);
   arrival.destination = std::move(wanted->destination);
   arrival.tls = wanted->tls;
+  // Before the guest has it, for what the guest then does to it is counted by kind.
+  if (egress) {
+    arrival.channel->set_purpose(wasi::WakeCause::Kind::Egress, std::make_shared<const std::string>(fmt::format("{} {}:{}", arrival.tls ? "tls" : "tcp", arrival.destination->host, arrival.destination->port)));
+  } else {
+    arrival.channel->set_purpose(wasi::WakeCause::Kind::Answer, nullptr);
+  }
   std::shared_ptr<wasi::Channel> channel = arrival.channel;
   {
     const std::scoped_lock lock(mutex_);
@@ -368,6 +385,7 @@ Result<void> Network::enqueue(std::uint16_t port, const std::shared_ptr<wasi::Ch
       return fail(ErrorCode::Unavailable, "{} connections to port {} of {} wait to be accepted", options_.limits.accept_backlog_max, port, options_.guest);
     }
     channel->set_guest_waker(entry->second->waker);
+    channel->set_purpose(wasi::WakeCause::Kind::Inbound, std::make_shared<const std::string>(fmt::format("port {}", port)));
     entry->second->waiting.push_back(channel);
     waker = entry->second->waker;
   }

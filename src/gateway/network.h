@@ -32,6 +32,7 @@
 #include "gateway/egress_policy.h"
 #include "gateway/egress_tls.h"
 #include "gateway/session.h"
+#include "gateway/shared_cache.h"
 #include "gateway/socket_stream.h"
 #include "wasi/network.h"
 
@@ -54,9 +55,12 @@ class Network final : public wasi::Network, Immovable {
     MemoryAccount& account;
     kube::Upstream* upstream = nullptr;      // Null: no /net/kube.
     kube::Identity* identity = nullptr;      // Null with an upstream: see as_host.
+    SharedCache* cache = nullptr;            // Null: everything is forwarded.
+    bool prune_managed_fields = false;       // Of what comes out of the cache.
     bool as_host = false;                    // Requests carry the host's own credentials: only for a bare module run by its user.
     EgressPolicy egress;
     EgressTls* tls = nullptr;                // Null: no /net/tls.
+    std::shared_ptr<PollOffload> offload;    // Null: the guest does all its looks itself. Stopped with the network.
     Limits limits = {};
   };
   // REQUIRES: upstream implies identity or as_host, not both.

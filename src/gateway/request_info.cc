@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/request_info.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -128,6 +129,15 @@ RequestInfo parse_request_info(std::string_view method, std::string_view target)
     }
   }
   return info;
+}
+
+std::string RequestInfo::text() const {
+  std::string text = verb + ' ' + what();
+  if (!name.empty()) text += ' ' + name;
+  if (!namespace_name.empty() && resource != "namespaces") text += " in " + namespace_name;
+  if (text.size() > kTextBytesMax) text.replace(kTextBytesMax - 3, std::string::npos, "...");
+  std::ranges::replace_if(text, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text;
 }
 
 bool has_parent_segment(std::string_view target) {

@@ -30,6 +30,10 @@ struct RequestInfo {
 
   // "pods/log", "deployments.apps", or the path.
   std::string what() const;
+  // In a user's words: "watch greetings.demo.dormouse.io in team-a", "get pods/log web-0 in a", "get /healthz". Printable
+  // whatever the guest wrote, and at most kTextBytesMax long.
+  std::string text() const;
+  static constexpr std::size_t kTextBytesMax = 200;
   bool operator==(const RequestInfo&) const = default;
 };
 

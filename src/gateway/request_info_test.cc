@@ -58,6 +58,16 @@ TEST(RequestInfo, NamesVerbsAndResourcesAsTheApiServerDoes) {
   }
 }
 
+TEST(RequestInfo, TellsUsersWhatWasAsked) {
+  EXPECT_EQ(parse_request_info("GET", "/apis/demo.dormouse.io/v1/namespaces/team-a/greetings?watch=1").text(), "watch greetings.demo.dormouse.io in team-a");
+  EXPECT_EQ(parse_request_info("GET", "/api/v1/namespaces/a/pods/web-0/log").text(), "get pods/log web-0 in a");
+  EXPECT_EQ(parse_request_info("GET", "/api/v1/namespaces/a").text(), "get namespaces a");
+  EXPECT_EQ(parse_request_info("GET", "/api/v1/pods").text(), "list pods");
+  EXPECT_EQ(parse_request_info("GET", "/healthz").text(), "get /healthz");
+  EXPECT_EQ(parse_request_info("GET", "/a%0a%1b[31m").text(), "get /a??[31m");
+  EXPECT_EQ(parse_request_info("GET", "/" + std::string(10'000, 'a')).text().size(), RequestInfo::kTextBytesMax);
+}
+
 TEST(RequestInfo, FindsParentSegmentsHoweverEncoded) {
   for (const char* target : {"/..", "/a/../b", "/a/..?x", "/a/%2e%2E/b", "/a/.%2e", "/a%2f..%2Fb", "/../x"}) EXPECT_TRUE(has_parent_segment(target)) << target;
   for (const char* target : {"/", "/a..b", "/.../x", "/a/./b", "/a?x=/../", "/..a/b", "/%252e%252e/"}) EXPECT_FALSE(has_parent_segment(target)) << target;

@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "gateway/event_note.h"
 #include "http/field_syntax.h"
 
 namespace dormouse::gateway {
@@ -22,21 +22,28 @@ bool stays_here(std::string_view name) {
   static constexpr std::array<std::string_view, 15> kNames = {
       "authorization", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "expect",
       "content-length", "forwarded", "http2-settings", "x-real-ip", "via", "x-original-url"};
-  return std::ranges::find(kNames, name) != kNames.end() || name.starts_with("impersonate-") || name.starts_with("x-remote-") ||
+  return std::ranges::find(kNames, name) != kNames.end() || name.starts_with("x-remote-") ||
          name.starts_with("proxy-") || name.starts_with("x-forwarded-");
 }
 
-// The one Content-Length of an answer, if it is well-formed.
-std::optional<std::uint64_t> content_length_of(const kube::Headers& headers) {
-  std::optional<std::uint64_t> length;
+// A claim to be somebody else, which the API server judges by whose token it comes with.
+bool is_impersonation(std::string_view name) { return name.starts_with("impersonate-"); }
+
+// The token of the one "Authorization: Bearer TOKEN" field (RFC 6750, section 2.1); empty if it is anything else.
+std::string bearer_token(const http::Headers& headers) {
+  static constexpr std::string_view kScheme = "bearer ";
+  std::string token;
+  bool seen = false;
   for (const auto& [name, value] : headers) {
-    if (name != "content-length") continue;
-    std::uint64_t number = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (length || error != std::errc() || end != value.data() + value.size()) return std::nullopt;
-    length = number;
+    if (name != "authorization") continue;
+    if (std::exchange(seen, true)) return {};
+    if (value.size() <= kScheme.size() || !http::equal_ignoring_case(std::string_view(value).substr(0, kScheme.size()), kScheme)) return {};
+    token = value.substr(value.find_first_not_of(' ', kScheme.size()));
   }
-  return length;
+  const auto fits = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || std::string_view("-._~+/=").contains(c);
+  };
+  return std::ranges::all_of(token, fits) ? token : std::string();
 }
 
 // Empties and frees: an idle connection holds no buffers.
@@ -57,6 +64,7 @@ std::string status_body(int status, std::string_view reason, std::string_view me
 
 Session::Session(Caller& caller, std::shared_ptr<wasi::Channel> channel, Owner& owner, http::Http1Server::Limits limits)
     : caller_(caller), channel_(std::move(channel)), owner_(owner), server_(limits) {
+  CHECK(!caller_.own_tokens || caller_.identity == nullptr);
   ++caller_.counters.connections_opened;
   ++caller_.counters.connections_open;
   channel_->host_connected();
@@ -183,7 +191,9 @@ void Session::begin_request() {
 
   std::vector<std::string> named;  // By Connection: these fields are for this hop.
   bool upgrade = false;
+  impersonates_ = false;
   for (const auto& [name, value] : incoming.headers) {
+    impersonates_ = impersonates_ || is_impersonation(name);
     if (name == "connection") {
       http::every_list_element(value, [&](std::string_view element) {
         named.push_back(http::to_lower(element));
@@ -202,16 +212,33 @@ void Session::begin_request() {
   }
   if (has_parent_segment(incoming.target)) return refuse({400, "the request's path has a segment \"..\""});
 
+  // Never dropped in silence: what was meant to be done as somebody of few rights would be done with the guest's own.
+  if (impersonates_ && !caller_.own_tokens) {
+    return refuse({501, "impersonation (Impersonate-User and its like) is not supported for guests of Dormouse"});
+  }
+
+  if (caller_.own_tokens) {
+    own_token_ = bearer_token(incoming.headers);
+    if (own_token_.empty()) {
+      ++caller_.counters.refused;
+      return answer_status(401, "Unauthorized", "Dormouse forwards a request only with a bearer token of its own (Authorization: Bearer TOKEN)");
+    }
+  }
+
   request_ = {};
   request_.method = std::move(incoming.method);
   request_.target = std::move(incoming.target);
   request_.has_body = incoming.has_body();
   for (auto& [name, value] : incoming.headers) {
-    if (stays_here(name) || std::ranges::find(named, name) != named.end()) continue;
+    if (!is_impersonation(name) && (stays_here(name) || std::ranges::find(named, name) != named.end())) continue;
     request_.headers.emplace_back(std::move(name), std::move(value));
   }
   if (request_.has_body && incoming.content_length) request_.headers.emplace_back("content-length", fmt::to_string(*incoming.content_length));
-  watch_ = parse_request_info(request_.method, request_.target).verb == "watch";
+  const RequestInfo info = parse_request_info(request_.method, request_.target);
+  watch_ = info.verb == "watch";
+  purpose_ = std::make_shared<const std::string>(info.text());
+  channel_->set_purpose(watch_ ? wasi::WakeCause::Kind::Watch : wasi::WakeCause::Kind::Answer, purpose_);
+  if (caller_.offload != nullptr) seen_ = std::make_unique<PollOffload::Seen>(*caller_.offload, request_, info);
   request_open_ = true;
   ++caller_.counters.requests_open;
   if (watch_) {
@@ -224,6 +251,7 @@ void Session::begin_request() {
 
 void Session::ask_for_token() {
   state_ = State::Token;
+  if (caller_.own_tokens) return start_exchange(std::exchange(own_token_, {}));
   if (caller_.identity == nullptr) return start_exchange(std::nullopt);
   asking_ = true;
   caller_.identity->with_token([this, alive = std::weak_ptr<bool>(alive_)](Result<std::string> token) {
@@ -241,9 +269,15 @@ void Session::ask_for_token() {
 
 void Session::start_exchange(std::optional<std::string> token) {
   state_ = State::Exchange;
+  CHECK(!caller_.own_tokens || (token && !token->empty()));  // Else the host's own credentials would go along.
   request_.bearer = std::move(token);
   // A copy stays for a second try, without a body's bytes: those are gone once they are sent.
-  exchange_ = caller_.upstream.start(request_, *this);
+  // What is read as somebody else comes from the API server, which alone knows that one's rights.
+  if (caller_.front == nullptr || (impersonates_ && (request_.method == "GET" || request_.method == "HEAD"))) {
+    exchange_ = caller_.upstream.start(request_, *this);
+  } else {
+    exchange_ = caller_.front->start(request_, caller_.own_tokens ? caller_.client_of(*request_.bearer) : caller_.client, *this);
+  }
 }
 
 // Hands on as much of the request's body as the upstream takes.
@@ -307,7 +341,8 @@ void Session::on_response(int status, kube::Headers headers) {
     if (caller_.on_forbidden) caller_.on_forbidden(parse_request_info(request_.method, request_.target));
   }
   ++caller_.counters.responses[std::min(status / 100, 5)];
-  server_.start_response(output_, status, headers, content_length_of(headers));
+  if (seen_) seen_->head(status, headers);
+  server_.start_response(output_, status, headers, http::content_length_of(headers));
   request_ = {};
   charge_head(0);
   advance();
@@ -320,9 +355,17 @@ void Session::on_data(std::span<const std::byte> bytes) {
     channel_->host_fail(wasi::Errno::NoMem);
     return close();
   }
+  note_event(bytes);
   if (held_at_ > held_.size() / 2) held_.erase(0, std::exchange(held_at_, 0));
   held_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   advance();
+}
+
+// If these are the bytes that wake the guest: says which object they are about.
+void Session::note_event(std::span<const std::byte> bytes) {
+  if (!watch_ || held_at_ < held_.size() || !channel_->wakes_next()) return;
+  const std::string note = event_note({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  channel_->set_purpose(wasi::WakeCause::Kind::Watch, note.empty() ? purpose_ : std::make_shared<const std::string>(*purpose_ + ": " + note));
 }
 
 void Session::on_end() {
@@ -367,6 +410,7 @@ void Session::flush() {
     if (held_at_ < held_.size()) {
       if (channel_->host_writable_bytes() == 0) return;
       const std::span<const std::byte> piece = std::as_bytes(std::span(held_)).subspan(held_at_).first(std::min(held_.size() - held_at_, kFrameBytesMax));
+      if (seen_) seen_->body(piece);
       server_.response_body(output_, piece);
       framed_bytes_ = piece.size();
       held_at_ += piece.size();
@@ -382,6 +426,7 @@ void Session::flush() {
 }
 
 void Session::finish_response() {
+  if (seen_ && !cut_) seen_->whole();
   request_over();
   response_over_ = false;
   if (cut_) {
@@ -406,6 +451,7 @@ void Session::answer_status(int status, std::string_view reason, std::string_vie
 }
 
 void Session::request_over() {
+  if (seen_) std::exchange(seen_, nullptr)->spoiled();  // Unless it was whole.
   exchange_.reset();
   request_ = {};
   unsent_ = {};

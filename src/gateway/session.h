@@ -12,7 +12,9 @@
 //
 // Ownership: owned by the guest's Network; borrows Caller's parts, which outlive it. Shares the channel with the guest.
 // Threads: the loop's.
-// Invariant: a request carries exactly one credential, the guest's token; nothing the guest wrote can be one.
+// Invariant: a request carries exactly one credential, the guest's token; nothing the guest wrote can be one. A native
+//   client's request (`own_tokens`) carries the bearer token that it came with and nothing else that could be one; its
+//   impersonation goes along for the API server to judge, and is never answered out of a cache. A guest's is refused.
 // Invariant: bytes held for the guest are charged to its account and at most the upstream stream's window.
 
 #include <cstdint>
@@ -23,6 +25,8 @@
 #include <string>
 
 #include "base/memory_account.h"
+#include "gateway/api_client.h"
+#include "gateway/poll_offload.h"
 #include "gateway/request_info.h"
 #include "http/http1_server.h"
 #include "kube/service_account_tokens.h"
@@ -52,10 +56,18 @@ class Session final : public kube::ExchangeSink, Immovable {
   // Whom all connections of one guest act for.
   struct Caller {
     kube::Upstream& upstream;
-    kube::Identity* identity;  // Null only for a bare module that its user runs as himself: the host's credentials.
+    kube::Identity* identity;  // Null for a bare module that its user runs as himself (the host's credentials), or with own_tokens.
     MemoryAccount& account;
     KubeCounters& counters;
     std::function<void(const RequestInfo&)> on_forbidden;  // The API server has answered 403 to this.
+    PollOffload* offload = nullptr;  // Null: nobody does the guest's looks in its stead.
+    // Who answers, and for whom. Null: the API server, with nothing in between.
+    ApiFront* front = nullptr;
+    std::shared_ptr<ApiClient> client;
+    // A native client: each request brings a bearer token of its own, and without one is answered 401. REQUIRES: no identity.
+    bool own_tokens = false;
+    // With own_tokens and a front: the client whose token this is.
+    std::function<std::shared_ptr<ApiClient>(const std::string& token)> client_of;
   };
   // Called from within the session's own calls: the owner acts on it later, from the loop.
   class Owner {
@@ -93,6 +105,7 @@ class Session final : public kube::ExchangeSink, Immovable {
   void forward_body();
   void flush();
   void finish_response();
+  void note_event(std::span<const std::byte> bytes);
   void refuse(const http::Http1Server::Refusal& refusal);
   void answer_status(int status, std::string_view reason, std::string_view message);
   void request_over();
@@ -108,6 +121,7 @@ class Session final : public kube::ExchangeSink, Immovable {
   std::size_t input_at_ = 0;
   std::span<const std::byte> unsent_;   // Of the request's body, within input_.
   kube::Request request_;               // Kept until the answer starts; charged to the account, as a head that is being read.
+  std::string own_token_;               // With own_tokens: what this request came with.
   std::size_t head_charged_bytes_ = 0;
   std::unique_ptr<kube::Exchange> exchange_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // For callbacks that may come later than the session's end.
@@ -119,7 +133,11 @@ class Session final : public kube::ExchangeSink, Immovable {
   std::string held_;                    // The answer's body as it came; charged to the account, as framed_bytes_ is.
   std::size_t held_at_ = 0;
 
+  std::shared_ptr<const std::string> purpose_;  // What the request under way is, for the record of why the guest woke.
+  std::unique_ptr<PollOffload::Seen> seen_;  // Of the request under way, with an offload.
+
   bool request_open_ = false, watch_ = false, retried_ = false;
+  bool impersonates_ = false;           // The request under way, with own_tokens.
   bool asking_ = false;                 // Inside with_token().
   bool request_body_done_ = false;
   bool response_over_ = false;          // The upstream has said all.

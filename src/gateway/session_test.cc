@@ -118,14 +118,65 @@ TEST(Session, ForwardsARequestAndItsAnswer) {
 TEST(Session, NothingTheGuestWritesCanBeACredentialOrAClaim) {
   World world;
   Connection guest(world);
-  guest.write("GET /version HTTP/1.1\r\nHost: evil\r\nAuthorization: Bearer x\r\nAUTHORIZATION: Basic y\r\nImpersonate-User: admin\r\n"
-              "impersonate-extra-a: b\r\nImpersonate-Group: system:masters\r\nX-Remote-User: admin\r\nX-Remote-Group: g\r\nX-Remote-Extra-S: 1\r\n"
+  guest.write("GET /version HTTP/1.1\r\nHost: evil\r\nAuthorization: Bearer x\r\nAUTHORIZATION: Basic y\r\n"
+              "X-Remote-User: admin\r\nX-Remote-Group: g\r\nX-Remote-Extra-S: 1\r\n"
               "Proxy-Authorization: z\r\nProxy-Connection: keep-alive\r\nForwarded: for=1\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Uri: /\r\n"
               "Connection: keep-alive, X-Hop, TE\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nTrailer: X-T\r\nVia: 1.1 x\r\n"
               "Upgrade: h2c\r\nHTTP2-Settings: AAA\r\nExpect: 100-continue\r\nAccept: a\r\nAccept: b\r\nAccept-Encoding: gzip\r\nUser-Agent: me\r\n\r\n");
   const kube::Headers expected = {{"accept", "a"}, {"accept", "b"}, {"accept-encoding", "gzip"}, {"user-agent", "me"}};
   EXPECT_EQ(world.upstream.last().request.headers, expected);
   EXPECT_EQ(world.upstream.last().request.bearer, "guest-token");
+}
+
+TEST(Session, AGuestsImpersonationIsRefusedNotDropped) {
+  for (const std::string_view header : {"Impersonate-User: nobody", "impersonate-extra-a: b", "IMPERSONATE-GROUP: g", "Impersonate-Uid: 1\r\nConnection: Impersonate-Uid"}) {
+    World world;
+    Connection guest(world);
+    guest.write(fmt::format("DELETE /api/v1/namespaces/ns/pods HTTP/1.1\r\nHost: kube\r\n{}\r\n\r\n", header));
+    EXPECT_THAT(guest.read(), StartsWith("HTTP/1.1 501 ")) << header;
+    EXPECT_TRUE(world.upstream.streams.empty()) << header;
+  }
+}
+
+// Would answer from a cache, if it were asked.
+class RecordingFront final : public ApiFront {
+ public:
+  explicit RecordingFront(kube::Upstream& upstream) : upstream_(upstream) {}
+  std::unique_ptr<kube::Exchange> start(kube::Request request, std::shared_ptr<ApiClient>, kube::ExchangeSink& sink) override {
+    ++asked;
+    return upstream_.start(std::move(request), sink);
+  }
+  int asked = 0;
+
+ private:
+  kube::Upstream& upstream_;
+};
+
+TEST(Session, ANativeClientsImpersonationIsForTheApiServerToJudge) {
+  World world;
+  RecordingFront front(world.upstream);
+  world.caller.identity = nullptr;
+  world.caller.own_tokens = true;
+  world.caller.front = &front;
+  world.caller.client_of = [](const std::string&) { return std::make_shared<ApiClient>(); };
+  Connection client(world);
+  const std::string fields = "Host: k\r\nAuthorization: Bearer abc\r\nImpersonate-User: nobody\r\nImpersonate-Group: a\r\nImpersonate-Group: b\r\nConnection: impersonate-user\r\n";
+  const kube::Headers expected = {{"impersonate-user", "nobody"}, {"impersonate-group", "a"}, {"impersonate-group", "b"}};
+  client.write("GET /api/v1/pods HTTP/1.1\r\n" + fields + "\r\n");
+  EXPECT_EQ(world.upstream.last().request.headers, expected);
+  EXPECT_EQ(world.upstream.last().request.bearer, "abc");
+  EXPECT_EQ(front.asked, 0) << "no cache knows the rights of whom it asks as";
+  world.upstream.last().respond(200, {{"content-length", "0"}});
+  world.upstream.last().end();
+  client.read();
+  client.write("DELETE /api/v1/pods/x HTTP/1.1\r\n" + fields + "\r\n");
+  EXPECT_EQ(world.upstream.last().request.headers, expected);
+  EXPECT_EQ(front.asked, 1) << "a write is noted by the cache";
+  world.upstream.last().respond(200, {{"content-length", "0"}});
+  world.upstream.last().end();
+  client.read();
+  client.write("GET /api/v1/pods HTTP/1.1\r\nHost: k\r\nAuthorization: Bearer abc\r\n\r\n");
+  EXPECT_EQ(front.asked, 2) << "the next request is the client's own again";
 }
 
 TEST(Session, PassesAnswersOnInChunksAsTheyCome) {
@@ -144,6 +195,30 @@ TEST(Session, PassesAnswersOnInChunksAsTheyCome) {
   EXPECT_EQ(guest.read(), "1\r\nx\r\n0\r\n\r\n");
   EXPECT_EQ(world.counters.watches_open, 0U);
   EXPECT_EQ(world.counters.requests_open, 0U);
+}
+
+TEST(Session, SaysWhatItsStreamCarries) {
+  World world;
+  Connection guest(world);
+  guest.write(kGet);
+  EXPECT_EQ(guest.channel->purpose().kind, wasi::WakeCause::Kind::Answer);
+  EXPECT_EQ(*guest.channel->purpose().what, "list pods in ns");
+  world.upstream.last().respond(200, {{"content-length", "0"}});
+  world.upstream.last().end();
+  guest.read();
+  guest.write(kWatch);
+  EXPECT_EQ(guest.channel->purpose().kind, wasi::WakeCause::Kind::Watch);
+  EXPECT_EQ(*guest.channel->purpose().what, "watch pods");
+  world.upstream.last().respond(200);
+  guest.read();
+  world.upstream.last().data("{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"a\",\"namespace\":\"ns\"}}}\n");
+  EXPECT_EQ(*guest.channel->purpose().what, "watch pods: ADDED ns/a");
+  // This one does not wake the guest: it has not read the first.
+  world.upstream.last().data("{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"b\"}}}\n");
+  EXPECT_EQ(*guest.channel->purpose().what, "watch pods: ADDED ns/a");
+  guest.read();
+  world.upstream.last().data("binary");
+  EXPECT_EQ(*guest.channel->purpose().what, "watch pods");
 }
 
 TEST(Session, AnIdleWatchHoldsNoMemoryOfTheGuests) {

@@ -254,9 +254,16 @@ void SocketStream::finish() {
 
 void SocketStream::stop() {
   if (state_ == State::Stopped) return;
+  SystemError ignored;
+  // What a guest wrote before it ended goes out, as the kernel sends it for a process that has exited.
+  if (state_ == State::Open && !writing_ && tls_ == nullptr && channel_ != nullptr && channel_->guest_gone()) {
+    std::array<std::byte, kBufferBytes> rest;
+    while (const std::size_t size = channel_->host_read(rest)) {
+      if (socket_.write_some(asio::buffer(rest.data(), size), ignored) < size) break;
+    }
+  }
   state_ = State::Stopped;
   hooks_ = {};
-  SystemError ignored;
   resolver_.cancel();
   timer_.cancel();
   socket_.close(ignored);

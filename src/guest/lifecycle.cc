@@ -21,8 +21,8 @@ void Lifecycle::could_not_start(Nanoseconds now, Termination termination) {
 }
 
 void Lifecycle::ended(Nanoseconds now, Termination termination) {
-  CHECK(state_ == State::Running || state_ == State::Terminating);
-  const bool failed = termination.exit_code != 0 || termination.reason != "Completed";
+  CHECK(state_ == State::Running || state_ == State::Terminating || state_ == State::Restarting);
+  const bool failed = state_ == State::Restarting || termination.exit_code != 0 || termination.reason != "Completed";
   after_run(now, std::move(termination), failed);
 }
 
@@ -48,6 +48,12 @@ bool Lifecycle::stop(Nanoseconds now) {
       state_ = State::Ended;
       deadline_.reset();
       return false;
+    case State::Restarting: {  // What is left of that grace, if it is less.
+      state_ = State::Terminating;
+      const Nanoseconds own = now + grace_;
+      deadline_ = deadline_ ? std::min(*deadline_, own) : own;
+      return true;
+    }
     case State::Waiting:  // Being made: could_not_start() or begin() follows.
     case State::Running:
       state_ = State::Terminating;
@@ -62,6 +68,13 @@ void Lifecycle::stop_at_once(Nanoseconds now) {
   if (stop(now)) deadline_ = now;
 }
 
+bool Lifecycle::restart(Nanoseconds now, Nanoseconds grace) {
+  if (state_ != State::Running) return false;
+  state_ = State::Restarting;
+  deadline_ = now + grace;
+  return true;
+}
+
 Lifecycle::Action Lifecycle::on_timer(Nanoseconds now) {
   if (!deadline_ || now < *deadline_) return Action::None;
   deadline_.reset();
@@ -70,13 +83,14 @@ Lifecycle::Action Lifecycle::on_timer(Nanoseconds now) {
     ++restarts_;
     return Action::Start;
   }
-  return state_ == State::Terminating ? Action::Kill : Action::None;
+  return state_ == State::Terminating || state_ == State::Restarting ? Action::Kill : Action::None;
 }
 
 std::string_view Lifecycle::reason() const {
   switch (state_) {
     case State::Waiting: return "ContainerCreating";
-    case State::Running: return "Running";
+    case State::Running:
+    case State::Restarting: return "Running";
     case State::BackOff: return started_ ? "CrashLoopBackOff" : "CreateContainerError";
     case State::Terminating: return "Terminating";
     case State::Ended: return last_ ? std::string_view(last_->reason) : "Completed";

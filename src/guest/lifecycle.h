@@ -5,6 +5,7 @@
 //   Waiting --begin()--> Running --ended()--> BackOff --deadline--> Waiting
 //      |                    |  `------ended(), no restart-----> Ended
 //      |                 stop()--> Terminating --ended()------> Ended
+//      |              restart()--> Restarting --ended()-------> BackOff | Ended
 //      `-- could_not_start() --> BackOff | Ended
 //
 // Back-off: 10 s, doubled to 5 min, forgotten after 10 min of running (kubelet's MaxContainerBackOff and
@@ -31,7 +32,7 @@ struct Termination {
 
 class Lifecycle {
  public:
-  enum class State : std::uint8_t { Waiting, Running, BackOff, Terminating, Ended };
+  enum class State : std::uint8_t { Waiting, Running, BackOff, Terminating, Restarting, Ended };
   enum class Action : std::uint8_t { None, Start, Kill };
 
   static constexpr Nanoseconds kBackOffMin = std::chrono::seconds(10);
@@ -44,12 +45,16 @@ class Lifecycle {
   void begin(Nanoseconds now);
   // It could not be made (module missing, corrupt, no memory): counts as a failed run.
   void could_not_start(Nanoseconds now, Termination termination);
-  // The run is over. REQUIRES: Running or Terminating.
+  // The run is over. REQUIRES: Running, Terminating or Restarting.
   void ended(Nanoseconds now, Termination termination);
   // From now on it is being stopped; the caller signals. False if there is nothing to wait for (Ended now).
   bool stop(Nanoseconds now);
   // Stops without grace from now on.
   void stop_at_once(Nanoseconds now);
+
+  // The run is to end because it is unhealthy, and another follows unless the policy is Never, whatever exit code it ends
+  // with (as the kubelet does); the caller signals. False, and nothing happens, unless Running.
+  bool restart(Nanoseconds now, Nanoseconds grace);
 
   // When on_timer() wants to be called.
   std::optional<Nanoseconds> deadline() const { return deadline_; }

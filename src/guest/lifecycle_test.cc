@@ -85,5 +85,29 @@ TEST(Lifecycle, AStopDuringBackOffEndsAtOnce) {
   EXPECT_EQ(lifecycle.on_timer(100s), Action::None);
 }
 
+TEST(Lifecycle, AnUnhealthyRunIsFollowedByAnotherWhateverItsExitCode) {
+  for (const auto& [policy, again] : {std::pair{RestartPolicy::Always, true}, {RestartPolicy::OnFailure, true}, {RestartPolicy::Never, false}}) {
+    Lifecycle lifecycle(policy, 30s);
+    lifecycle.begin(0s);
+    ASSERT_TRUE(lifecycle.restart(5s, 3s));
+    EXPECT_FALSE(lifecycle.restart(6s, 3s)) << "once";
+    EXPECT_EQ(lifecycle.reason(), "Running");
+    EXPECT_EQ(lifecycle.on_timer(7s), Action::None);
+    EXPECT_EQ(lifecycle.on_timer(8s), Action::Kill) << "the probe's own grace";
+    lifecycle.ended(8s, completed());
+    EXPECT_EQ(lifecycle.state(), again ? State::BackOff : State::Ended);
+  }
+}
+
+TEST(Lifecycle, AStopDuringARestartIsAStop) {
+  Lifecycle lifecycle(RestartPolicy::Always, 30s);
+  lifecycle.begin(0s);
+  ASSERT_TRUE(lifecycle.restart(5s, 10s));
+  ASSERT_TRUE(lifecycle.stop(6s));
+  EXPECT_EQ(lifecycle.deadline(), 15s) << "what is left of the first grace";
+  lifecycle.ended(7s, failed());
+  EXPECT_EQ(lifecycle.state(), State::Ended);
+}
+
 }  // namespace
 }  // namespace dormouse::guest

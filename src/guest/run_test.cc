@@ -2,121 +2,20 @@
 // Whole runs of real guests (tests/guests/c) on a pool: how they end, what they may use, and that they do not harm each other.
 #include "guest/run.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <future>
-#include <mutex>
+#include <thread>
+#include <utility>
 
-#include "wasi/tree_builder.h"
-#include "wasm/slice_timer.h"
+#include "guest/run_test_support.h"
 
 namespace dormouse::guest {
 namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-using GuestRun = Run;  // Test has a member of that name.
-
-class Collected final : public wasi::OutputSink {
- public:
-  void write(std::span<const std::byte> bytes) override {
-    const std::lock_guard lock(mutex_);
-    text_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    if (!wanted_.empty() && text_.find(wanted_) != std::string::npos) {
-      wanted_.clear();
-      seen_.set_value();
-    }
-  }
-  // Ready when the guest has printed `text`. Once.
-  std::future<void> saw(std::string text) {
-    const std::lock_guard lock(mutex_);
-    wanted_ = std::move(text);
-    if (text_.find(wanted_) != std::string::npos) {
-      wanted_.clear();
-      seen_.set_value();
-    }
-    return seen_.get_future();
-  }
-  std::string text() {
-    const std::lock_guard lock(mutex_);
-    return text_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::string text_, wanted_;
-  std::promise<void> seen_;
-};
-
-// What one run needs, and its end.
-struct Started {
-  std::shared_ptr<MemoryAccount> account;
-  std::shared_ptr<Collected> output = std::make_shared<Collected>();
-  std::shared_ptr<GuestRun> run;
-  std::future<GuestRun::Ended> ended;
-
-  wasm::Exit exit() {
-    GuestRun::Ended end = ended.get();
-    memory_refused = end.memory_refused;
-    if (const Error* error = std::get_if<Error>(&end.outcome)) {
-      ADD_FAILURE() << error->message;
-      return {};
-    }
-    return std::get<wasm::Exit>(end.outcome);
-  }
-  bool memory_refused = false;
-};
-
-class RunTest : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() { engine_ = wasm::Engine::create({}).value().release(); }
-  static void TearDownTestSuite() { delete engine_; }
-
-  RunTest() : cache_(::testing::TempDir() + fmt::format("dormouse-run-{}", ::getpid())) {}
-  ~RunTest() override { pool_.reset(); }
-
-  Started start(const std::string& fixture, std::vector<std::string> arguments = {}, std::uint64_t memory_bytes = 64 << 20, std::optional<std::uint64_t> cpu_millis = {}) {
-    auto module = wasm::Module::load(*engine_, std::string(GUEST_FIXTURES) + "/" + fixture + ".wasm", wasi::Process::imports(),
-                                     {.cache_directory = cache_, .compiler_program = GUEST_COMPILER});
-    if (!module) {
-      ADD_FAILURE() << module.error().message;
-      std::abort();
-    }
-    Started started;
-    started.account = std::make_shared<MemoryAccount>(memory_bytes);
-    arguments.insert(arguments.begin(), fixture);
-    auto root = wasi::Volume::create({.clock = clock_, .account = started.account.get()})->make_root();
-    EXPECT_TRUE(wasi::make_directories(root, "/tmp"));
-    auto done = std::make_shared<std::promise<GuestRun::Ended>>();
-    started.ended = done->get_future();
-    started.run = std::make_shared<GuestRun>(GuestRun::Options{
-        .module = *module,
-        .engine = *engine_,
-        .pool = *pool_,
-        .clock = clock_,
-        .account = started.account,
-        .cpu_limit_millis = cpu_millis,
-        .arguments = std::move(arguments),
-        .preopens = {{.guest_path = "/", .directory = root, .special = true}},
-        .standard_output = started.output,
-        .standard_error = started.output,
-        .on_end = [done](GuestRun::Ended ended) { done->set_value(std::move(ended)); },
-    });
-    started.run->start();
-    return started;
-  }
-
-  static inline wasm::Engine* engine_ = nullptr;
-  const std::string cache_;
-  const SystemClock clock_;
-  std::unique_ptr<WorkerPool> pool_ = std::make_unique<WorkerPool>(
-      WorkerPool::Options{.workers = 1, .on_thread_start = [] { return std::shared_ptr<void>(wasm::SliceTimer::create(*engine_).value()); }}, clock_);
-};
+using testing::RunTest;
+using testing::Started;
 
 TEST_F(RunTest, PassesTheExitCodeOn) {
   Started run = start("exit_code", {"42"});
@@ -217,6 +116,43 @@ TEST_F(RunTest, AWakeForNothingLosesNoLaterOne) {
   EXPECT_EQ(run.exit().code, 0U);
 }
 
+TEST_F(RunTest, EachWakeHasItsCause) {
+  Started run = start("signals");
+  run.output->saw("ready").wait();
+  EXPECT_FALSE(run.wakes->last());
+  for (int i = 0; i < 100; ++i) pool_->wake(*run.run);
+  EXPECT_TRUE(run.run->deliver_signal(15));
+  EXPECT_EQ(run.exit().code, 0U);
+  // What it was woken for nothing is no wake-up.
+  ASSERT_EQ(run.wakes->recent().size(), 1U);
+  const auto wake = *run.wakes->last();
+  EXPECT_EQ(wake.cause.kind, wasi::WakeCause::Kind::Signal);
+  EXPECT_TRUE(wake.over);
+  EXPECT_TRUE(wake.active);
+  EXPECT_FALSE(wake.was_paged_out);
+}
+
+TEST_F(RunTest, ATimerThatDoesNothingIsLateMoreAndMoreUnlessItMayNot) {
+  // Both tick each millisecond. The one with slack sleeps through ever more of the other's ticks.
+  Started exact = start("tick", {"1"});
+  Started slack = start("tick", {"1"}, 64 << 20, {}, std::chrono::seconds(1));
+  // 1,500 ticks are 1.5 s at least, and after 400 ms of quiet the slack is 50 ms and more.
+  while (exact.wakes->totals().by_cause[0] < 1500) start("exit_code", {"0"}).exit();
+  EXPECT_LT(slack.wakes->totals().by_cause[0], exact.wakes->totals().by_cause[0] / 2);
+  for (Started* run : {&exact, &slack}) run->run->kill();
+  for (Started* run : {&exact, &slack}) run->exit();
+}
+
+TEST_F(RunTest, ATimerThatDoesSomethingEarnsNoSlack) {
+  Started run = start("tick", {"1", "8"}, 64 << 20, {}, std::chrono::hours(1));
+  while (run.wakes->totals().by_cause[0] < 1000) start("exit_code", {"0"}).exit();
+  // Seven idle wakes between two lines are one too few.
+  for (const WakeLog::Wake& wake : run.wakes->recent()) EXPECT_EQ(wake.cause.kind, wasi::WakeCause::Kind::Timer);
+  EXPECT_NEAR(static_cast<double>(run.wakes->totals().idle), 1000.0 * 7 / 8, 100);
+  run.run->kill();
+  run.exit();
+}
+
 TEST_F(RunTest, NothingIsLeftOfGuestsThatHaveEnded) {
   const auto count = [](const char* path) { return std::distance(std::filesystem::directory_iterator(path), std::filesystem::directory_iterator{}); };
   const auto mappings = [] {
@@ -228,10 +164,11 @@ TEST_F(RunTest, NothingIsLeftOfGuestsThatHaveEnded) {
     for (int i = 0; i < 20; ++i) {
       Started run = start(i % 3 == 0 ? "trap" : i % 3 == 1 ? "grow" : "exit_code", {i % 3 == 0 ? "unreachable" : "0"}, 4 << 20);
       run.ended.wait();
+      // The pool drops its share of a run a moment after its end, on another thread; the account is the last that a run lets go of.
+      run.run.reset();
+      while (run.account.use_count() > 1) std::this_thread::yield();
       accounts.push_back(run.account);
     }
-    // The pool drops its share of the last run a moment after its end: another run's start is behind it in the queue.
-    start("exit_code", {"0"}).exit();
     for (const auto& account : accounts) EXPECT_EQ(account->used_bytes(), 0U);
   };
   round();

@@ -31,6 +31,7 @@ Result<pods::Pod> bare_module_pod(const HostOptions& options) {
   pod.name_space = options.name_space.empty() ? "default" : options.name_space;
   if (!options.service_account.empty()) pod.service_account = options.service_account;
   pod.restart_policy = options.module_as_pod ? pods::RestartPolicy::Always : pods::RestartPolicy::Never;
+  if (!options.module_as_pod) pod.timer_slack_max = {};  // A plain program's sleeps are its own affair.
   pod.origin = options.module;
   if (!options.egress.empty()) pod.annotations[pods::kAllowEgressAnnotation] = fmt::format("{}", fmt::join(options.egress, ","));
   pods::Container container;

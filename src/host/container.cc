@@ -16,7 +16,8 @@ Container::Container(Options options, Services& services)
       lifecycle_(options_.restart_policy, options_.grace),
       timer_(services.loop),
       started_timer_(services.loop),
-      account_(std::make_shared<MemoryAccount>(memory_limit_bytes())) {}
+      account_(std::make_shared<MemoryAccount>(memory_limit_bytes())),
+      sleep_(guest::observed(guest::make_sleep_policy(options_.sleep), services.sleep_observer, options_.display_name)) {}
 
 Container::~Container() {
   *self_ = nullptr;
@@ -54,9 +55,18 @@ void Container::launch(ModuleStore::Module module) {
     return;
   }
   started_timer_.expires_after(kStartTime);
-  started_timer_.async_wait([module](boost::system::error_code problem) {
-    if (!problem) module->drop_code_pages();
+  started_timer_.async_wait([self = self_, module](boost::system::error_code cancelled) {
+    Container* container = *self;
+    if (cancelled || container == nullptr) return;
+    module->drop_code_pages();
+    container->started_timer_.expires_after(kStartTimeMax - kStartTime);
+    container->started_timer_.async_wait([module](boost::system::error_code again_cancelled) {
+      if (!again_cancelled) module->drop_code_pages();
+    });
   });
+  const std::shared_ptr<gateway::Network> network = launch->network;
+  stand_in_ = launch->stand_in;
+  run_number_ = services_.next_run++;
   run_ = std::make_shared<guest::Run>(guest::Run::Options{
       .module = std::move(module),
       .engine = services_.engine,
@@ -72,6 +82,11 @@ void Container::launch(ModuleStore::Module module) {
       .standard_error = std::move(launch->standard_error),
       .network = std::move(launch->network),
       .resources = std::move(launch->resources),
+      .pages = services_.pages,
+      .sleep = sleep_,
+      .wakes = wakes_,
+      .timer_slack_max = options_.timer_slack_max,
+      .stand_in = launch->stand_in,
       .on_end =
           [self = self_, &loop = services_.loop](guest::Run::Ended ended) {
             boost::asio::post(loop, [self, ended = std::move(ended)]() mutable {
@@ -85,6 +100,36 @@ void Container::launch(ModuleStore::Module module) {
   services_.log.info(lifecycle_.restarts() == 0 ? "guest started" : "guest restarted",
                      {{"guest", options_.display_name}, {"restarts", lifecycle_.restarts()}});
   run_->start();
+  start_probes(network);
+}
+
+void Container::start_probes(std::shared_ptr<gateway::Network> network) {
+  const pods::Container& spec = options_.spec;
+  if (network == nullptr || !(spec.startup_probe || spec.liveness_probe || spec.readiness_probe)) return;
+  prober_ = std::make_unique<Prober>(
+      Prober::Options{
+          .specs = {.startup = spec.startup_probe, .liveness = spec.liveness_probe, .readiness = spec.readiness_probe},
+          .display_name = options_.display_name,
+          .network = std::move(network),
+          .parked_since = [this]() -> std::optional<Nanoseconds> {
+            if (!run_) return std::nullopt;
+            const guest::Run::Rest rest = run_->rest();
+            return rest.state == guest::Run::Rest::State::Running ? std::nullopt : std::optional(rest.since);
+          },
+          .on_unhealthy = [this](std::string why, std::optional<Nanoseconds> grace) { on_unhealthy(std::move(why), grace); },
+      },
+      services_);
+  if (lifecycle_.state() == Lifecycle::State::Terminating) prober_->stopping();  // Stopped while it was being made.
+}
+
+// As the kubelet does: SIGTERM, the grace period, and another run unless the policy is Never.
+void Container::on_unhealthy(std::string why, std::optional<Nanoseconds> grace) {
+  if (!run_ || !lifecycle_.restart(services_.clock.monotonic(), grace.value_or(options_.grace))) return;
+  services_.log.error("guest is unhealthy and is ended", {{"guest", options_.display_name}, {"why", why}});
+  unhealthy_ = std::move(why);
+  prober_->stopping();
+  if (!run_->deliver_signal(SIGTERM)) kill(128 + SIGTERM);
+  settle();
 }
 
 void Container::on_run_ended(guest::Run::Ended ended) {
@@ -95,6 +140,11 @@ void Container::on_run_ended(guest::Run::Ended ended) {
   earlier_usage_.preemptions += usage.preemptions;
   earlier_usage_.throttles += usage.throttles;
   earlier_usage_.last_wake = usage.last_wake;
+  earlier_usage_.page_outs += usage.page_outs;
+  earlier_usage_.page_outs_failed += usage.page_outs_failed;
+  earlier_offload_ = offloaded();
+  stand_in_.reset();
+  prober_.reset();  // While the run that it talks to is still there.
   run_.reset();
 
   Termination termination{.reason = "Completed", .started_at = started_at_, .finished_at = services_.clock.realtime()};
@@ -117,11 +167,12 @@ void Container::on_run_ended(guest::Run::Ended ended) {
     if (termination.exit_code != 0) termination.reason = "Error";
   }
   // A guest that stopped by itself after it was refused memory is told apart from one that we stopped.
-  const bool stopped_by_us = lifecycle_.state() == Lifecycle::State::Terminating;
+  const bool stopped_by_us = lifecycle_.state() == Lifecycle::State::Terminating || lifecycle_.state() == Lifecycle::State::Restarting;
   if (ended.memory_refused && termination.exit_code != 0 && !stopped_by_us) {
     termination.reason = "OOMKilled";
     termination.message = fmt::format("memory limit of {} bytes reached (resources.limits.memory){}{}", account_->limit_bytes(), termination.message.empty() ? "" : "; ", termination.message);
   }
+  if (!unhealthy_.empty()) termination.message = std::exchange(unhealthy_, {}) + (termination.message.empty() ? "" : "; " + termination.message);
   if (termination.exit_code == 0 || ((stopped_by_us || options_.plain_exit) && termination.message.empty())) {
     services_.log.info("guest ended", {{"guest", options_.display_name}, {"reason", termination.reason}, {"exit_code", termination.exit_code}});
   } else {
@@ -169,10 +220,12 @@ void Container::kill(std::uint32_t exit_code) {
 
 void Container::stop() {
   if (lifecycle_.state() == Lifecycle::State::Terminating) return;
+  const bool signalled = lifecycle_.state() == Lifecycle::State::Restarting;
   const bool ending = lifecycle_.stop(services_.clock.monotonic());
+  if (prober_) prober_->stopping();
   if (ending && !run_) {
     lifecycle_.could_not_start(services_.clock.monotonic(), Termination{.reason = "Completed", .finished_at = services_.clock.realtime()});
-  } else if (ending && !run_->deliver_signal(SIGTERM)) {
+  } else if (ending && !signalled && !run_->deliver_signal(SIGTERM)) {
     kill(128 + SIGTERM);  // It does not listen: the default action.
   }
   settle();
@@ -188,6 +241,39 @@ void Container::stop_at_once() {
   settle();
 }
 
+wasi::StandIn::Counters Container::offloaded() const {
+  wasi::StandIn::Counters counters = earlier_offload_;
+  if (!stand_in_) return counters;
+  const wasi::StandIn::Counters now = stand_in_->counters();
+  counters.looks += now.looks;
+  counters.absorbed += now.absorbed;
+  counters.changed += now.changed;
+  counters.failed += now.failed;
+  counters.slept_longest += now.slept_longest;
+  return counters;
+}
+
+void Container::list_sleeper(std::vector<MemoryWatch::Sleeper>& sleepers) const {
+  if (!run_) return;
+  const guest::Run::Rest rest = run_->rest();
+  sleepers.push_back({.guest = {.id = run_number_,
+                                .parked = rest.state == guest::Run::Rest::State::Parked,
+                                .may_page_out = sleep_->may_page_out(),
+                                .resident_bytes = rest.resident_bytes,
+                                .parked_since = rest.since,
+                                .expected_wake = sleep_->expected_wake()},
+                      .page_out = [run = run_.get()] { run->request_page_out(); }});
+}
+
+bool Container::at_rest() const {
+  switch (lifecycle_.state()) {
+    case Lifecycle::State::Ended:
+    case Lifecycle::State::BackOff: return true;
+    default: break;
+  }
+  return run_ && run_->rest().state != guest::Run::Rest::State::Running && services_.clock.monotonic() - run_->rest().since >= guest::kSettleTime;
+}
+
 ContainerStatus Container::status() const {
   ContainerStatus status;
   status.name = options_.spec.name;
@@ -198,6 +284,9 @@ ContainerStatus Container::status() const {
   status.started_at = started_at_;
   status.memory_limit_bytes = memory_limit_bytes();
   status.cpu_limit_millis = options_.spec.cpu_limit_millis;
+  status.wakes = wakes_->totals();
+  status.last_wake = wakes_->last();
+  status.offload = offloaded();
   status.last_termination = lifecycle_.last_termination();
   if (status.last_termination) status.message = status.last_termination->message;
   status.usage = run_ ? run_->usage() : guest::Run::Usage{};
@@ -206,10 +295,14 @@ ContainerStatus Container::status() const {
   status.usage.slices += earlier_usage_.slices;
   status.usage.preemptions += earlier_usage_.preemptions;
   status.usage.throttles += earlier_usage_.throttles;
+  status.usage.page_outs += earlier_usage_.page_outs;
+  status.usage.page_outs_failed += earlier_usage_.page_outs_failed;
   if (status.usage.last_wake.count() == 0) status.usage.last_wake = earlier_usage_.last_wake;
+  status.ready = run_ != nullptr && (!prober_ || prober_->ready());
   switch (lifecycle_.state()) {
     case Lifecycle::State::Running:
     case Lifecycle::State::Terminating:
+    case Lifecycle::State::Restarting:
       status.running = run_ != nullptr;
       status.state = run_ ? "Running" : "Waiting";
       break;

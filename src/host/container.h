@@ -14,8 +14,12 @@
 #include <string>
 #include <vector>
 
+#include "gateway/network.h"
 #include "guest/lifecycle.h"
 #include "guest/run.h"
+#include "guest/sleep_policy.h"
+#include "host/memory_watch.h"
+#include "host/prober.h"
 #include "host/services.h"
 #include "pods/pod.h"
 
@@ -26,21 +30,25 @@ struct Launch {
   std::vector<std::string> arguments, environment;
   std::vector<wasi::Process::Preopen> preopens;
   std::string stdin_bytes;
-  std::shared_ptr<wasi::Network> network;
+  std::shared_ptr<gateway::Network> network;
   std::shared_ptr<wasi::OutputSink> standard_output, standard_error;
   std::shared_ptr<void> resources;         // Outlives the run.
+  std::shared_ptr<wasi::StandIn> stand_in; // Null: the guest does all its looks itself.
 };
 
 struct ContainerStatus {
   std::string name, image, module_digest;
   std::string state, reason;               // "Running", "Waiting", "Terminated"; the reason as kubectl shows it.
   std::string message;                     // Of the last failure.
-  bool running = false;
+  bool running = false, ready = false;     // Ready: it runs, and its probes say so.
   std::uint32_t restarts = 0;
   Nanoseconds started_at{};                // Real time; 0 if it never ran.
   std::uint64_t memory_limit_bytes = 0;
   std::optional<std::uint64_t> cpu_limit_millis;
   guest::Run::Usage usage;                 // Of the run under way; CPU and wake-ups are summed over all runs.
+  guest::WakeLog::Totals wakes;
+  std::optional<guest::WakeLog::Wake> last_wake;
+  wasi::StandIn::Counters offload;
   std::optional<guest::Termination> last_termination;
 };
 
@@ -53,6 +61,8 @@ class Container final : Immovable {
     Nanoseconds grace = std::chrono::seconds(30);
     // Files and environment for the next run. Its error is why the container cannot start.
     std::function<Result<Launch>(std::shared_ptr<MemoryAccount>)> prepare;
+    Nanoseconds timer_slack_max{};
+    pods::SleepMode sleep;
     bool plain_exit = false;               // A program's exit code is its caller's affair: not logged.
     std::function<void()> on_ended;        // It will not run again, or could not start. May destroy nothing of this object.
   };
@@ -60,8 +70,9 @@ class Container final : Immovable {
   ~Container();
 
   void start();
-  // How long a start takes at most, more or less; then the code that only it needed leaves RAM.
-  static constexpr auto kStartTime = std::chrono::seconds(10);
+  // How long a start takes, more or less, and at most; then the code that only it needed leaves RAM (of 120 MB, a running Go
+  // operator maps 8).
+  static constexpr std::chrono::seconds kStartTime{3}, kStartTimeMax{15};
   // SIGTERM, the grace period, then the end.
   void stop();
   void stop_at_once();
@@ -70,6 +81,12 @@ class Container final : Immovable {
   // It has failed before its first run, and again would not help before somebody mends module or manifest.
   bool never_ran_and_failed() const { return started_at_.count() == 0 && lifecycle_.last_termination().has_value(); }
   ContainerStatus status() const;
+  // Whether its start holds nobody up any longer: its guest waits for something, or has ended, or cannot start now.
+  bool at_rest() const;
+  // Adds the run under way, if there is one.
+  void list_sleeper(std::vector<MemoryWatch::Sleeper>& sleepers) const;
+  const guest::WakeLog& wakes() const { return *wakes_; }
+  wasi::StandIn::Counters offloaded() const;
   const pods::Container& spec() const { return options_.spec; }
 
  private:
@@ -77,6 +94,8 @@ class Container final : Immovable {
   void on_run_ended(guest::Run::Ended ended);
   void could_not_start(std::string reason, const Error& error);
   void settle();                           // After each event: timers, restarts, the end.
+  void start_probes(std::shared_ptr<gateway::Network> network);
+  void on_unhealthy(std::string why, std::optional<Nanoseconds> grace);
   void kill(std::uint32_t exit_code);
   std::uint64_t memory_limit_bytes() const;
 
@@ -84,9 +103,16 @@ class Container final : Immovable {
   Services& services_;
   guest::Lifecycle lifecycle_;
   boost::asio::steady_timer timer_;
-  boost::asio::steady_timer started_timer_;  // Once a run, when its start is over.
+  boost::asio::steady_timer started_timer_;  // Twice a run, when its start may be over and when it is.
   std::shared_ptr<MemoryAccount> account_;
   std::shared_ptr<guest::Run> run_;
+  std::uint64_t run_number_ = 0;
+  std::unique_ptr<Prober> prober_;         // Of the run under way; null if the container has no probes.
+  std::string unhealthy_;                  // Why the run under way is being ended, if a probe says so.
+  const std::shared_ptr<guest::SleepPolicy> sleep_;  // What it learns outlives a run.
+  std::shared_ptr<wasi::StandIn> stand_in_;
+  wasi::StandIn::Counters earlier_offload_;
+  const std::shared_ptr<guest::WakeLog> wakes_ = std::make_shared<guest::WakeLog>();
   std::string module_digest_;
   std::uint32_t kill_code_ = 137;
   bool told_ended_ = false;

@@ -19,10 +19,17 @@
 #include "host/bare_module.h"
 #include "host/config_objects.h"
 #include "host/file_watcher.h"
+#include "host/cache_view.h"
 #include "host/http_server.h"
+#include "host/kernel_limits.h"
+#include "host/loop_cache.h"
 #include "host/manifest_source.h"
+#include "host/memory_watch.h"
+#include "host/page_files.h"
 #include "host/pod_runner.h"
+#include "host/start_queue.h"
 #include "host/status_view.h"
+#include "host/trace_recorder.h"
 #include "kube/service_account_tokens.h"
 #include "kube/upstream.h"
 #include "wasi/process.h"
@@ -33,6 +40,7 @@ namespace {
 
 namespace asio = boost::asio;
 
+constexpr std::string_view kWhyPath = "/why/";
 constexpr std::uint64_t kWasmMemoryBytesMax = std::uint64_t{4} << 30;
 constexpr std::uint64_t kUnlimitedBytes = kWasmMemoryBytesMax + (std::uint64_t{1} << 30);  // A whole linear memory, and a little.
 
@@ -52,6 +60,8 @@ class Host final : Immovable {
   };
 
   Result<void> set_up();
+  Result<void> open_pages();
+  Result<void> watch_sleep();
   Result<void> connect();
   Result<void> listen();
   Result<void> load_first();
@@ -60,10 +70,12 @@ class Host final : Immovable {
   void reload();
   void apply(std::vector<pods::Pod> wanted);
   void start_pod(const std::string& name, pods::Pod pod);
+  void start_next();
   void on_pod_changed();
   void settle();
   void stop_all();
   HttpServer::Reply answer(std::string_view target);
+  HttpServer::Reply answer_why(std::string_view pod) const;
   HostStatus status() const;
   bool bare() const { return options_.sources.empty() && !options_.module_as_pod; }
 
@@ -73,15 +85,23 @@ class Host final : Immovable {
   asio::io_context loop_{1};
   asio::signal_set signals_;
   std::unique_ptr<wasm::Engine> engine_;
+  paging::SystemDisk disk_;
+  std::unique_ptr<paging::PageStore> pages_;
+  std::unique_ptr<TraceRecorder> trace_;
+  std::unique_ptr<MemoryWatch> memory_watch_;
   std::unique_ptr<guest::WorkerPool> workers_;
   gateway::EgressTls egress_tls_;
   std::unique_ptr<kube::Upstream> upstream_;
   std::unique_ptr<kube::ServiceAccountTokens> tokens_;
   std::unique_ptr<ConfigObjects> objects_;
+  std::optional<LoopCache> cache_;
   std::optional<Cluster> cluster_;
   std::unique_ptr<ModuleStore> modules_;
   std::optional<Services> services_;
   std::map<std::string, Slot> pods_;
+  StartQueue starts_;
+  asio::steady_timer start_timer_{loop_};
+  bool start_timer_armed_ = false;
   std::unique_ptr<FileWatcher> watcher_;
   std::vector<std::string> manifest_paths_;
   std::unique_ptr<HttpServer> public_server_, admin_server_;
@@ -133,12 +153,64 @@ Result<void> Host::set_up() {
   unsigned workers = options_.workers;
   if (workers == 0) workers = bare() ? 1 : std::clamp(std::thread::hardware_concurrency(), 1U, 4U);
   workers_ = std::make_unique<guest::WorkerPool>(guest::WorkerPool::Options{.workers = workers, .on_thread_start = [this] { return pre_emption(); }}, clock_);
+  options_.compile.metadata_file = [this]() -> Result<UniqueFd> {
+    if (pages_ == nullptr) return fail(ErrorCode::Unavailable, "no page files");
+    return disk_.create_file(pages_->options().directory);
+  };
   modules_ = std::make_unique<ModuleStore>(loop_, *engine_, log_, ModuleStore::Options{.compile = options_.compile, .imports = wasi::Process::imports()});
-  services_.emplace(Services{.loop = loop_, .clock = clock_, .log = log_, .engine = *engine_, .workers = *workers_, .modules = *modules_, .egress_tls = &egress_tls_, .memory_limit_default_bytes = kUnlimitedBytes});
+  services_.emplace(Services{.loop = loop_, .clock = clock_, .log = log_, .engine = *engine_, .workers = *workers_, .modules = *modules_, .egress_tls = &egress_tls_, .memory_limit_default_bytes = kUnlimitedBytes, .sleep_default = {pods::SleepMode::Kind::Never}});
   if (!bare()) {
+    if (auto opened = open_pages(); !opened) return opened;
+    if (auto watched = watch_sleep(); !watched) return watched;
     if (auto connected = connect(); !connected) return connected;
   }
   return listen();
+}
+
+Result<void> Host::open_pages() {
+  services_->sleep_default = {};
+  if (!options_.sleep.empty()) {
+    const auto mode = pods::parse_sleep(options_.sleep);
+    if (!mode) return fail(Error(mode.error()).within("--sleep"));
+    services_->sleep_default = *mode;
+  }
+  auto pages = open_page_files(options_, disk_, log_);
+  if (!pages) return fail(pages.error());
+  pages_ = std::move(*pages);
+  services_->pages = pages_.get();
+  return {};
+}
+
+// The memory budget, and the trace of how guests wait.
+Result<void> Host::watch_sleep() {
+  auto observer = std::make_shared<guest::SleepObserver>();
+  if (!options_.record_trace.empty()) {
+    auto trace = TraceRecorder::create(options_.record_trace, clock_, log_);
+    if (!trace) return fail(Error(trace.error()).within("--record-trace"));
+    trace_ = std::move(*trace);
+    observer->waited = [recorder = trace_.get()](std::string_view guest, const guest::TraceWait& wait) { recorder->record(guest, wait); };
+  }
+  const HostMemory memory = HostMemory::look();
+  auto budget = memory_budget(options_.memory_budget, memory);
+  if (!budget) return fail(Error(budget.error()).within("--memory-budget"));
+  if (pages_ != nullptr && *budget != 0) {
+    memory_watch_ = std::make_unique<MemoryWatch>(loop_, clock_, log_, MemoryWatch::Options{
+        .budget_bytes = *budget,
+        .used_bytes = [memory] { return memory.used_bytes(); },
+        .pressure_path = memory.pressure_path(),
+        .sleepers = [this] {
+          std::vector<MemoryWatch::Sleeper> sleepers;
+          for (const auto& [name, slot] : pods_) {
+            if (slot.runner) slot.runner->list_sleepers(sleepers);
+          }
+          return sleepers;
+        },
+        .compress_cache = [this](std::uint64_t bytes) { return cache_ ? cache_->cache().compress_cold(bytes) : 0; }});
+    observer->parked = [watch = memory_watch_.get()] { watch->note_park(); };
+    log_.info("memory", {{"budget_bytes", *budget}, {"counted", memory.source()}, {"sleep", to_string(services_->sleep_default)}});
+  }
+  services_->sleep_observer = std::move(observer);
+  return {};
 }
 
 // Called on each worker's thread.
@@ -161,12 +233,15 @@ Result<void> Host::connect() {
   upstream_ = std::move(*upstream);
   tokens_ = kube::ServiceAccountTokens::create(clock_, log_, *upstream_, {});
   objects_ = ConfigObjects::create(loop_, clock_, log_, *upstream_);
-  cluster_.emplace(Cluster{*upstream_, *tokens_, *objects_});
+  if (options_.watch_cache) cache_.emplace(loop_, clock_, log_, *upstream_);
+  cluster_.emplace(Cluster{*upstream_, *tokens_, *objects_, cache_ ? &cache_->cache() : nullptr});
   return {};
 }
 
 Result<void> Host::listen() {
   const auto handler = [this](std::string_view target) { return answer(target); };
+  // What guests asked for names objects: that is for whoever may use the socket.
+  const auto admin = [this](std::string_view target) { return target.starts_with(kWhyPath) ? answer_why(target.substr(kWhyPath.size())) : answer(target); };
   if (!options_.listen.empty()) {
     auto server = HttpServer::create(loop_, options_.listen, handler);
     if (!server) return fail(server.error());
@@ -174,7 +249,7 @@ Result<void> Host::listen() {
     log_.info("listening", {{"address", public_server_->address()}, {"paths", "/healthz /readyz /metrics"}});
   }
   if (!bare() && !options_.socket.empty()) {
-    auto server = HttpServer::create(loop_, "unix:" + options_.socket, handler);
+    auto server = HttpServer::create(loop_, "unix:" + options_.socket, admin);
     if (!server) return fail(server.error());
     admin_server_ = std::move(*server);
   }
@@ -196,6 +271,9 @@ Result<void> Host::load_first() {
     wanted.push_back(std::move(*pod));
   }
   if (wanted.empty()) return fail(ErrorCode::NotFound, "the manifests hold no pod");
+  std::size_t guests = 0;
+  for (const pods::Pod& pod : wanted) guests += pod.containers.size();
+  for (const std::string& sentence : too_low(raise_and_read_kernel_limits(), guests)) log_.warning(sentence);
   if (!bare()) watcher_ = std::make_unique<FileWatcher>(loop_, [this] { reload(); });
   apply(std::move(wanted));
   return {};
@@ -285,7 +363,28 @@ void Host::start_pod(const std::string& name, pods::Pod pod) {
   PodRunner::Options options{.pod = std::move(pod), .colour_index = slot.colour_index, .on_change = [this] { on_pod_changed(); }};
   if (bare()) options.bare_launch = [this](std::shared_ptr<MemoryAccount> account) { return bare_launch(options_, clock_, std::move(account)); };
   slot.runner = std::make_unique<PodRunner>(std::move(options), *services_, cluster_ ? &*cluster_ : nullptr);
-  slot.runner->start();
+  starts_.remove(name);
+  starts_.add(name);
+  start_next();
+}
+
+// Thousands of pods start a few at a time.
+void Host::start_next() {
+  const auto at_rest = [this](const std::string& name) {
+    const auto found = pods_.find(name);
+    return found == pods_.end() || !found->second.runner || found->second.runner->at_rest();
+  };
+  const bool short_of_memory = memory_watch_ && memory_watch_->short_of_memory();
+  for (const std::string& name : starts_.next(clock_.monotonic(), at_rest, short_of_memory)) {
+    const auto found = pods_.find(name);
+    if (found != pods_.end() && found->second.runner && !found->second.runner->stopping()) found->second.runner->start();
+  }
+  if (!starts_.busy() || std::exchange(start_timer_armed_, true)) return;
+  start_timer_.expires_after(StartQueue::kLookEvery);
+  start_timer_.async_wait([this](boost::system::error_code problem) {
+    start_timer_armed_ = false;
+    if (!problem && !stopping_) start_next();
+  });
 }
 
 // Called from within pods; what it leads to may destroy them, so it happens later.
@@ -356,7 +455,9 @@ HostStatus Host::status() const {
   }
   status.workers = workers_->counters();
   if (upstream_) status.upstream = upstream_->counters();
+  if (pages_) status.pages = pages_->counters();
   status.loop_wakeups = loop_wakeups_;
+  if (memory_watch_) status.memory = memory_watch_->counters();
   status.now = clock_.realtime();
   return status;
 }
@@ -364,7 +465,8 @@ HostStatus Host::status() const {
 HttpServer::Reply Host::answer(std::string_view target) {
   const std::string_view path = target.substr(0, target.find('?'));
   if (path == "/healthz" || path == "/livez") return {.body = "ok\n"};
-  if (path == "/metrics") return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_text(status())};
+  if (path == "/metrics") return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_text(status()) + (cache_ ? cache_metrics(cache_->cache()) : std::string())};
+  if (path == "/cache") return {.content_type = "application/json", .body = cache_json(cache_ ? &cache_->cache() : nullptr)};
   if (path == "/guests") return {.content_type = "application/json", .body = status_json(status())};
   if (path == "/readyz") {
     std::string missing;
@@ -377,7 +479,25 @@ HttpServer::Reply Host::answer(std::string_view target) {
     if (stopping_) missing += "stopping\n";
     return missing.empty() ? HttpServer::Reply{.body = "ok\n"} : HttpServer::Reply{.status = 503, .body = "not running:\n" + missing};
   }
-  return {.status = 404, .body = "there are /healthz, /readyz, /metrics and /guests here\n"};
+  return {.status = 404, .body = "there are /healthz, /readyz, /metrics, /guests and /cache here\n"};
+}
+
+// `pod` is NAME or NAMESPACE/NAME.
+HttpServer::Reply Host::answer_why(std::string_view pod) const {
+  const PodRunner* found = nullptr;
+  std::string candidates;
+  for (const auto& [name, slot] : pods_) {
+    if (!slot.runner || (name != pod && slot.runner->pod().name != pod)) continue;
+    candidates += (found == nullptr ? "" : ", ") + name;
+    found = slot.runner.get();
+    if (name == pod) {
+      candidates.clear();
+      break;
+    }
+  }
+  if (found == nullptr) return {.status = 404, .body = fmt::format("no pod \"{}\" runs here; `dormouse ps` lists those that do", pod)};
+  if (candidates.find(", ") != std::string::npos) return {.status = 404, .body = fmt::format("which pod \"{}\" is meant? There are {}", pod, candidates)};
+  return {.content_type = "application/json", .body = wakes_json(found->wakes(), clock_.realtime())};
 }
 
 }  // namespace

@@ -27,8 +27,14 @@ struct HostOptions {
   std::string stdin_from, memory_limit, service_account;
   std::string name_space;                      // Of pods that name none.
   kube::ConfigOptions kube;
+  bool watch_cache = true;                     // Guests' reads come from one shared watch of each resource.
   std::string listen, socket;
   unsigned workers = 0;                        // 0: cores, at most 4.
+  std::string sleep;                           // Of pods without the annotation; as pods::parse_sleep() reads it.
+  std::string memory_budget;                   // A quantity or "none"; empty: 90 % of the cgroup's limit, else half the machine.
+  std::string record_trace;                    // A file; empty: none.
+  std::string page_directory, page_budget;     // Empty: /var/tmp; half of what is free there.
+  bool encrypt_pages = false, drop_page_cache = false;
   wasm::Module::CompileOptions compile;
 };
 

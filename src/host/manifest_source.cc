@@ -10,6 +10,7 @@
 #include <set>
 
 #include "host/fetch_url.h"
+#include "pods/host_ports.h"
 
 namespace dormouse::host {
 namespace {
@@ -115,6 +116,7 @@ Result<LoadedPods> load_pods(const std::vector<std::string>& sources, const std:
       std::ranges::move(manifest->notes, std::back_inserter(loaded.notes));
     }
   }
+  std::ranges::move(pods::host_port_conflicts(loaded.pods), std::back_inserter(errors));
   if (!errors.empty()) return fail(ErrorCode::InvalidArgument, "{}", fmt::join(errors, "\n"));
   return loaded;
 }

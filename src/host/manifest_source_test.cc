@@ -53,5 +53,15 @@ TEST_F(ManifestSourceTest, OnePodStandsInOnePlace) {
   EXPECT_THAT(load_pods({first, second}, "ns").error().message, HasSubstr("the pod ns/a is given twice"));
 }
 
+TEST_F(ManifestSourceTest, RefusesAHostPortThatTwoManifestsName) {
+  const std::string first = write("a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: x.wasm, ports: [{containerPort: 1, hostPort: 9443}]}]}\n");
+  const std::string second = write("b.yaml", "---\napiVersion: v1\nkind: Pod\nmetadata: {name: b}\nspec: {containers: [{name: c, image: x.wasm, ports: [{containerPort: 1, hostPort: 9443, hostIP: 127.0.0.1}]}]}\n");
+  const auto loaded = load_pods({first, second}, "default");
+  ASSERT_FALSE(loaded);
+  EXPECT_THAT(loaded.error().message, HasSubstr("hostPort 9443"));
+  EXPECT_THAT(loaded.error().message, HasSubstr("b.yaml:2"));
+  EXPECT_THAT(loaded.error().message, HasSubstr("a.yaml:1"));
+}
+
 }  // namespace
 }  // namespace dormouse::host

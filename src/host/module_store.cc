@@ -38,6 +38,7 @@ void ModuleStore::load(const std::string& path, Done done) {
     auto module = wasm::Module::load(engine_, path, options_.imports, options_.compile);
     const auto took_ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started).count();
     boost::asio::post(loop_, [this, key, path, took_ms, module = std::move(module)]() mutable {
+      if (module) warn_of_refused_code(path, **module);
       if (module) log_.debug("module loaded", {{"path", path}, {"ms", took_ms}, {"compiled_now", (*module)->compiled_now()}});
       finish(key, std::move(module));
     });
@@ -49,6 +50,14 @@ void ModuleStore::finish(const Key& key, Result<Module> loaded) {
   std::erase_if(loaded_, [](const auto& entry) { return entry.second.expired(); });
   const auto waiting = waiting_.extract(key);
   for (const Done& done : waiting.mapped()) done(loaded);
+}
+
+void ModuleStore::warn_of_refused_code(const std::string& path, const wasm::Module& module) {
+  if (module.note().empty()) return;
+  std::string& last = warned_[path];
+  if (last == module.note()) return;
+  last = module.note();
+  log_.warning("a module's compiled code is not used", {{"module", path}, {"reason", last}, {"instead", module.compiled_now() ? "compiled anew, into the cache" : "taken from the cache"}});
 }
 
 }  // namespace dormouse::host

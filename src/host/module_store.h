@@ -3,7 +3,8 @@
 // The compiled modules in use, each loaded once however many guests run it.
 //
 // Loading blocks (reading, hashing, perhaps a compile of a minute in a child process), so it happens on threads of
-// its own. A file that has changed since is another module; what nobody uses any more is unloaded.
+// its own. A file that has changed since is another module; what nobody uses any more is unloaded. Compiled code that
+// is refused (a stale or foreign `.cwasm`) is one warning in the log, not one at each restart.
 //
 // Threads: load() and its callback on the loop.
 
@@ -44,6 +45,7 @@ class ModuleStore final : Immovable {
   // What tells one version of a file from another: device, inode, size, change time.
   using Key = std::string;
   void finish(const Key& key, Result<Module> loaded);
+  void warn_of_refused_code(const std::string& path, const wasm::Module& module);
 
   boost::asio::io_context& loop_;
   wasm::Engine& engine_;
@@ -51,6 +53,7 @@ class ModuleStore final : Immovable {
   const Options options_;
   std::map<Key, std::weak_ptr<const wasm::Module>> loaded_;
   std::map<Key, std::vector<Done>> waiting_;
+  std::map<std::string, std::string> warned_;  // By path: the last warning about it.
   boost::asio::thread_pool loaders_;
 };
 

@@ -27,6 +27,8 @@ PodRunner::PodRunner(Options options, Services& services, Cluster* cluster)
             .restart_policy = options_.pod.restart_policy,
             .grace = std::chrono::seconds(options_.pod.grace_seconds),
             .prepare = [this, container, display_name](std::shared_ptr<MemoryAccount> account) { return prepare(*container, display_name, std::move(account)); },
+            .timer_slack_max = options_.pod.timer_slack_max,
+            .sleep = options_.bare_launch ? pods::SleepMode{pods::SleepMode::Kind::Never} : options_.pod.sleep.value_or(services_.sleep_default),
             .plain_exit = options_.bare_launch != nullptr,
             .on_ended = [this] { options_.on_change(); },
         },
@@ -106,7 +108,8 @@ const ConfigData* PodRunner::find(bool secret, const std::string& name) const {
   return found == wanted_.end() ? nullptr : found->second.follow->data();
 }
 
-std::shared_ptr<wasi::Network> PodRunner::make_network(const pods::Container& container, const std::shared_ptr<MemoryAccount>& account, const std::string& display_name) {
+std::shared_ptr<gateway::Network> PodRunner::make_network(const pods::Container& container, const std::shared_ptr<MemoryAccount>& account, const std::string& display_name,
+                                                          std::shared_ptr<gateway::PollOffload> offload) {
   std::string egress_text;
   if (const auto found = options_.pod.annotations.find(pods::kAllowEgressAnnotation); found != options_.pod.annotations.end()) egress_text = found->second;
   auto egress = gateway::EgressPolicy::parse(egress_text);
@@ -121,8 +124,10 @@ std::shared_ptr<wasi::Network> PodRunner::make_network(const pods::Container& co
       .account = *account,
       .upstream = cluster_ != nullptr ? &cluster_->upstream : nullptr,
       .identity = identity_.get(),
+      .cache = cluster_ != nullptr ? cluster_->cache : nullptr,
       .egress = std::move(*egress),
       .tls = services_.egress_tls,
+      .offload = std::move(offload),
   });
   for (const pods::Port& port : container.ports) {
     if (port.host_port == 0) continue;
@@ -154,7 +159,13 @@ Result<Launch> PodRunner::prepare(const pods::Container& container, const std::s
   launch.environment = std::move(*environment);
   launch.preopens.push_back({.guest_path = "/", .directory = root->directory});
   launch.resources = root->resources;
-  launch.network = make_network(container, account, display_name);
+  std::shared_ptr<gateway::PollOffload> offload;
+  if (options_.pod.poll_offload && cluster_ != nullptr) {
+    offload = std::make_shared<gateway::PollOffload>(gateway::PollOffload::Options{
+        .loop = services_.loop, .clock = services_.clock, .upstream = cluster_->upstream, .identity = identity_.get(), .max_sleep = options_.pod.poll_offload->max_sleep});
+  }
+  launch.stand_in = offload;
+  launch.network = make_network(container, account, display_name, std::move(offload));
   launch.standard_output = std::make_shared<guest::LineOutput>(services_.log, services_.clock, display_name, "stdout", options_.colour_index);
   launch.standard_error = std::make_shared<guest::LineOutput>(services_.log, services_.clock, display_name, "stderr", options_.colour_index);
   return launch;
@@ -182,10 +193,23 @@ bool PodRunner::hopeless() const {
   return std::ranges::all_of(containers_, [](const auto& container) { return container->never_ran_and_failed(); });
 }
 
+bool PodRunner::at_rest() const {
+  return !started_ || std::ranges::all_of(containers_, [](const auto& container) { return container->at_rest(); });
+}
+
 PodStatus PodRunner::status() const {
   PodStatus status{.name_space = options_.pod.name_space, .name = options_.pod.name, .service_account = options_.pod.service_account, .message = waiting_for_};
   for (const auto& container : containers_) status.containers.push_back(container->status());
   return status;
+}
+
+PodWakes PodRunner::wakes() const {
+  PodWakes wakes{.name_space = options_.pod.name_space, .name = options_.pod.name};
+  for (const auto& container : containers_) {
+    wakes.containers.push_back({.name = container->spec().name, .totals = container->wakes().totals(), .recent = container->wakes().recent(), .offload = container->offloaded(), .timer_slack_max = options_.pod.timer_slack_max,
+                                .offload_max_sleep = options_.pod.poll_offload ? options_.pod.poll_offload->max_sleep : Nanoseconds(0)});
+  }
+  return wakes;
 }
 
 }  // namespace dormouse::host

@@ -15,6 +15,7 @@
 #include "host/container.h"
 #include "host/pod_files.h"
 #include "host/status_view.h"
+#include "host/wakes_view.h"
 #include "kube/service_account_tokens.h"
 
 namespace dormouse::host {
@@ -24,6 +25,7 @@ struct Cluster {
   kube::Upstream& upstream;
   kube::ServiceAccountTokens& tokens;
   ConfigObjects& objects;
+  gateway::SharedCache* cache = nullptr;  // Null: guests' reads are only forwarded.
 };
 
 class PodRunner final : Immovable {
@@ -48,12 +50,19 @@ class PodRunner final : Immovable {
   bool hopeless() const;
   const pods::Pod& pod() const { return options_.pod; }
   PodStatus status() const;
+  // Whether its start is over, for better or worse, or waits for ConfigMaps and Secrets.
+  bool at_rest() const;
+  void list_sleepers(std::vector<MemoryWatch::Sleeper>& sleepers) const {
+    for (const auto& container : containers_) container->list_sleeper(sleepers);
+  }
+  PodWakes wakes() const;
 
  private:
   void on_objects_changed();
   void start_containers();
   Result<Launch> prepare(const pods::Container& container, const std::string& display_name, std::shared_ptr<MemoryAccount> account);
-  std::shared_ptr<wasi::Network> make_network(const pods::Container& container, const std::shared_ptr<MemoryAccount>& account, const std::string& display_name);
+  std::shared_ptr<gateway::Network> make_network(const pods::Container& container, const std::shared_ptr<MemoryAccount>& account, const std::string& display_name,
+                                                 std::shared_ptr<gateway::PollOffload> offload);
   const ConfigData* find(bool secret, const std::string& name) const;
   void follow(bool secret, const std::string& name, bool optional);
   void follow_all();

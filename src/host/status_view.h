@@ -2,6 +2,7 @@
 #pragma once
 // The state of guests as others read it: JSON for `dormouse ps -o json`, a table for people, Prometheus text for scrapes.
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "base/result.h"
 #include "host/container.h"
 #include "kube/upstream.h"
+#include "paging/page_store.h"
 
 namespace dormouse::host {
 
@@ -22,7 +24,9 @@ struct HostStatus {
   std::vector<PodStatus> pods;
   guest::WorkerPool::Counters workers;
   kube::Upstream::Counters upstream;
+  std::optional<paging::PageStore::Counters> pages;  // Unset: nobody leaves RAM.
   std::uint64_t loop_wakeups = 0;          // Returns of the loop from waiting in the kernel.
+  MemoryWatch::Counters memory;            // Without a budget: zeros.
   Nanoseconds now{};                       // Real time.
 };
 

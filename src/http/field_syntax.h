@@ -5,8 +5,13 @@
 // Threads: pure functions.
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace dormouse::http {
 
@@ -50,6 +55,18 @@ bool every_list_element(std::string_view list, Each each) {
     if (comma == std::string_view::npos) return true;
     list.remove_prefix(comma + 1);
   }
+}
+// The one Content-Length of an answer, if it is well-formed. Names are in lower case.
+inline std::optional<std::uint64_t> content_length_of(const std::vector<std::pair<std::string, std::string>>& headers) {
+  std::optional<std::uint64_t> length;
+  for (const auto& [name, value] : headers) {
+    if (name != "content-length") continue;
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (length || error != std::errc() || end != value.data() + value.size()) return std::nullopt;
+    length = number;
+  }
+  return length;
 }
 
 }  // namespace dormouse::http

@@ -12,20 +12,12 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "http/openssl_handles.h"
 
 namespace dormouse::http {
 namespace {
 
 constexpr std::size_t kNamesShownMax = 10;
-
-template <auto Free>
-struct Deleter {
-  template <typename T>
-  void operator()(T* object) const { Free(object); }
-};
-using Bio = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
-using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
 
 std::string openssl_reason() {
   const unsigned long code = ERR_peek_last_error();

@@ -15,7 +15,10 @@ namespace {
 
 constexpr std::size_t kAnswerBytesMax = 64 * 1024;
 constexpr std::size_t kTokenBytesMax = 16 * 1024;
-constexpr auto kExpiryMargin = std::chrono::seconds(5);   // A token that ends sooner would end under way.
+// A token that ends sooner might end before the server has read the request that carries it: a request waits while a
+// connection is made, and again if that one is lost. The least life of a token is ten minutes.
+constexpr Nanoseconds kExpiryMargin = std::chrono::seconds(60);
+constexpr int kExpiryMarginShare = 10;                    // But no more than a tenth of its life.
 constexpr auto kRejectedAgeMin = std::chrono::seconds(5); // One younger than this was rejected for a reason that another would share.
 
 class Tokens;
@@ -24,7 +27,8 @@ class Tokens;
 struct Account {
   ServiceAccountTokens::Subject subject;
   std::string token;
-  Nanoseconds issued_monotonic{}, issued_realtime{};
+  Nanoseconds issued_monotonic{}, issued_realtime{};  // Not later than it was: when it was asked for.
+  Nanoseconds asked_monotonic{}, asked_realtime{};    // Of the request under way.
   Nanoseconds lifetime{}, rotate_after{};
   bool fetching = false;
   unsigned failures = 0;
@@ -97,6 +101,7 @@ class Tokens final : public ServiceAccountTokens {
   Nanoseconds age(const Account& account) const {
     return std::max(clock_.monotonic() - account.issued_monotonic, clock_.realtime() - account.issued_realtime);
   }
+  bool lives(const Account& account) const { return !account.token.empty() && age(account) < account.lifetime; }
   void fetch(const std::shared_ptr<Account>& account);
   void fetched(Account& account, const Result<Response>& response);
   Result<void> accept(Account& account, const Response& response);
@@ -122,7 +127,7 @@ void Tokens::with_token(const std::shared_ptr<Account>& account, std::weak_ptr<c
   if (!is_plain_name(subject.namespace_name) || !is_plain_name(subject.service_account)) {
     return done(dormouse::fail(ErrorCode::InvalidArgument, "\"{}/{}\" is not the name of a ServiceAccount", subject.namespace_name, subject.service_account));
   }
-  const bool valid = !account->token.empty() && age(*account) + kExpiryMargin < account->lifetime;
+  const bool valid = lives(*account) && age(*account) + std::min(kExpiryMargin, account->lifetime / kExpiryMarginShare) < account->lifetime;
   const bool due = !valid || age(*account) >= account->rotate_after;
   const bool backing_off = account->failures > 0 && clock_.monotonic() < account->retry_at;
   if (due && !backing_off && !account->fetching) {
@@ -133,6 +138,7 @@ void Tokens::with_token(const std::shared_ptr<Account>& account, std::weak_ptr<c
   }
   if (valid) return done(account->token);
   if (account->fetching) return account->waiting.push_back({std::move(alive), std::move(done)});
+  if (lives(*account)) return done(account->token);  // No other can be had now, and it may still do.
   done(dormouse::fail(account->error));
 }
 
@@ -146,6 +152,8 @@ bool Tokens::rejected(Account& account, std::string_view token) {
 void Tokens::fetch(const std::shared_ptr<Account>& account) {
   const Subject& subject = account->subject;
   account->fetching = true;
+  account->asked_monotonic = clock_.monotonic();
+  account->asked_realtime = clock_.realtime();
   ++counters_.requests;
   json::object spec{{"expirationSeconds", options_.lifetime_s}};
   if (!subject.pod_name.empty()) {
@@ -185,7 +193,7 @@ void Tokens::fetched(Account& account, const Result<Response>& response) {
     }
   }
   const auto waiting = std::exchange(account.waiting, {});
-  const Result<std::string> outcome = accepted ? Result<std::string>(account.token) : Result<std::string>(dormouse::fail(account.error));
+  const Result<std::string> outcome = accepted || lives(account) ? Result<std::string>(account.token) : Result<std::string>(dormouse::fail(account.error));
   for (const auto& waiter : waiting) {
     if (!waiter.alive.expired()) waiter.done(outcome);
   }
@@ -208,8 +216,8 @@ Result<void> Tokens::accept(Account& account, const Response& response) {
   const auto until = expires != nullptr && expires->is_string() ? parse_timestamp(expires->get_string()) : std::nullopt;
   if (!until) return broken("does not say when the token expires");
 
-  // Its life by the server's clock, as ours may differ: from when it was made, which is now.
-  Nanoseconds lifetime = *until - clock_.realtime();
+  // Its life by the server's clock, as ours may differ: from when it was made, which was after we asked.
+  Nanoseconds lifetime = *until - account.asked_realtime;
   if (const json::value* const metadata = parsed.get_object().if_contains("metadata"); metadata != nullptr && metadata->is_object()) {
     const json::value* const created = metadata->get_object().if_contains("creationTimestamp");
     const auto made = created != nullptr && created->is_string() ? parse_timestamp(created->get_string()) : std::nullopt;
@@ -217,8 +225,8 @@ Result<void> Tokens::accept(Account& account, const Response& response) {
   }
   if (lifetime <= Nanoseconds(0)) return broken("gives a token that has expired");
   account.token = std::string(token->get_string());
-  account.issued_monotonic = clock_.monotonic();
-  account.issued_realtime = clock_.realtime();
+  account.issued_monotonic = account.asked_monotonic;
+  account.issued_realtime = account.asked_realtime;
   account.lifetime = lifetime;
   const double share = options_.rotate_at + std::uniform_real_distribution<double>(-options_.jitter, options_.jitter)(random_);
   account.rotate_after = Nanoseconds(static_cast<std::int64_t>(static_cast<double>(lifetime.count()) * share));

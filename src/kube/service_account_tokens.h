@@ -5,6 +5,9 @@
 // One token for each (namespace, ServiceAccount, pod), whoever and however many ask. It is rotated at about 80 %
 // of its life, at the first use after that: a token that nobody uses costs neither a timer nor a request.
 //
+// Nobody gets a token that is about to end: in its last minute, who wants one waits for the next (and gets the old one
+// if there is no next), so that a request under way is not refused for its age.
+//
 //   Empty --use--> Fetching --> Fresh --80 % of life--> Due --use--> Refreshing (the old one still serves) --> Fresh
 //                    `--error--> Failed (answers the error until the back-off is over) --use--> Fetching
 //

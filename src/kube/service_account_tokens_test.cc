@@ -100,6 +100,55 @@ TEST_F(Tokens, AnExpiredTokenIsNeverHandedOut) {
   EXPECT_EQ(ask(*identity), "pending");
   upstream.answer(201, granted("two"));
   EXPECT_EQ(*answers[1], "two");
+  clock.advance(60min);
+  EXPECT_EQ(ask(*identity), "pending");
+  upstream.answer(500, "{}");
+  EXPECT_THAT(*answers[2], HasSubstr("the API server answered 500"));
+  EXPECT_THAT(ask(*identity), HasSubstr("the API server answered 500"));
+}
+
+TEST_F(Tokens, NobodyGetsATokenInItsLastMinuteIfThereIsANext) {
+  const auto identity = tokens->hold({"shop", "greeter", "", ""});
+  ask(*identity);
+  upstream.answer(201, granted("one"));
+  clock.advance(59min);
+  EXPECT_EQ(ask(*identity), "pending");
+  EXPECT_EQ(ask(*identity), "pending") << "the second waits as the first does";
+  ASSERT_EQ(upstream.calls.size(), 1U);
+  upstream.answer(201, granted("two"));
+  EXPECT_EQ(*answers[1], "two");
+  EXPECT_EQ(*answers[2], "two");
+}
+
+TEST_F(Tokens, ATokenInItsLastMinuteServesIfThereIsNoNext) {
+  const auto identity = tokens->hold({"shop", "greeter", "", ""});
+  ask(*identity);
+  upstream.answer(201, granted("one"));
+  clock.advance(59min + 30s);
+  EXPECT_EQ(ask(*identity), "pending");
+  upstream.answer(500, "{}");
+  EXPECT_EQ(*answers[1], "one");
+  EXPECT_EQ(ask(*identity), "one");  // While we back off.
+}
+
+TEST_F(Tokens, ATokensLifeBeginsWhenItWasAskedForHoweverLateItComes) {
+  const auto identity = tokens->hold({"shop", "greeter", "", ""});
+  ask(*identity);
+  clock.advance(50s);  // The server is slow to answer.
+  upstream.answer(201, granted("one"));
+  clock.advance(58min + 30s);  // 40 s are left, though the answer is not an hour old by 90.
+  EXPECT_EQ(ask(*identity), "pending");
+}
+
+TEST_F(Tokens, AShortLifeIsUsedForNineTenths) {
+  remake({.rotate_at = 0.99, .jitter = 0});
+  const auto identity = tokens->hold({"shop", "greeter", "", ""});
+  ask(*identity);
+  upstream.answer(201, granted("one", "2030-01-01T00:00:00Z", "2030-01-01T00:00:20Z"));
+  clock.advance(17s);
+  EXPECT_EQ(ask(*identity), "one");
+  clock.advance(2s);
+  EXPECT_EQ(ask(*identity), "pending");
 }
 
 TEST_F(Tokens, ATokenThatWasRejectedIsReplacedOnce) {

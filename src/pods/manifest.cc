@@ -9,6 +9,9 @@
 #include <set>
 #include <sstream>
 
+#include "base/utf8.h"
+#include "pods/host_ports.h"
+#include "pods/probe_fields.h"
 #include "pods/quantity.h"
 #include "pods/strict_yaml.h"
 #include <yaml-cpp/eventhandler.h>
@@ -227,6 +230,7 @@ Container container(Object& object) {
     if (entry.container_port == 0) port.error_at("containerPort", "is required, 1 to 65535");
     entry.host_port = static_cast<std::uint16_t>(port.integer("hostPort", 65535).value_or(0));
     entry.host_ip = port.string("hostIP");
+    if (!entry.host_ip.empty() && !parse_ip(entry.host_ip)) port.error_at("hostIP", fmt::format("\"{}\" is not an IP address", entry.host_ip));
     if (const std::string protocol = port.string("protocol", "TCP"); protocol != "TCP") port.error_at("protocol", fmt::format("\"{}\" is not supported: TCP only", protocol));
     result.ports.push_back(std::move(entry));
   });
@@ -249,9 +253,9 @@ Container container(Object& object) {
     });
   });
   object.ignore({"imagePullPolicy", "securityContext", "terminationMessagePath", "terminationMessagePolicy", "stdin", "stdinOnce", "tty", "resizePolicy"});
-  for (const std::string_view probe : {"livenessProbe", "readinessProbe", "startupProbe"}) {
-    object.ignore_with_note(probe, "is accepted but not called yet: a guest counts as live while it runs");
-  }
+  result.startup_probe = read_probe(object, "startupProbe", result.ports);
+  result.liveness_probe = read_probe(object, "livenessProbe", result.ports);
+  result.readiness_probe = read_probe(object, "readinessProbe", result.ports);
   object.refuse("lifecycle", "is not supported: a guest has no shell to run hooks in; SIGTERM and the grace period work");
   object.refuse("volumeDevices", "is not supported: a guest has no devices");
   object.refuse("restartPolicy", "of a container is not supported; set the pod's");
@@ -291,9 +295,34 @@ void pod_spec(Object& spec, Pod& pod) {
                "securityContext", "setHostnameAsFQDN", "shareProcessNamespace", "subdomain", "tolerations", "topologySpreadConstraints", "serviceAccount", "activeDeadlineSeconds"});
 }
 
+void our_annotations(Object& map, Pod& pod) {
+  static const std::set<std::string, std::less<>> known(std::begin(kAnnotations), std::end(kAnnotations));
+  for (const auto& [key, value] : pod.annotations) {
+    map.ignore({key});
+    if (!key.starts_with(kAnnotationPrefix)) continue;
+    if (!known.contains(key)) {
+      const auto meant = nearest(key, known);
+      map.error_at(key, fmt::format("is no annotation of Dormouse's{}", meant ? fmt::format("; did you mean \"{}\"?", *meant) : fmt::format("; there are {}", fmt::join(known, ", "))));
+    } else if (key == kSleepAnnotation) {
+      const auto mode = parse_sleep(value);
+      if (mode) pod.sleep = *mode;
+      else map.error_at(key, mode.error().message);
+    } else if (key == kTimerSlackAnnotation) {
+      const auto slack = parse_timer_slack(value);
+      if (slack) pod.timer_slack_max = *slack;
+      else map.error_at(key, slack.error().message);
+    } else if (key == kPollOffloadAnnotation) {
+      const auto offload = parse_poll_offload(value);
+      if (offload) pod.poll_offload = *offload;
+      else map.error_at(key, offload.error().message);
+    }
+  }
+}
+
 void metadata(Object& object, Pod& pod) {
   for (auto& [key, value] : object.string_map("labels")) pod.labels.insert_or_assign(key, value);
   for (auto& [key, value] : object.string_map("annotations")) pod.annotations.insert_or_assign(key, value);
+  object.object("annotations", [&](Object& map) { our_annotations(map, pod); });
   object.ignore({"creationTimestamp", "finalizers", "generateName", "generation", "managedFields", "ownerReferences", "resourceVersion", "selfLink", "uid"});
 }
 
@@ -354,6 +383,9 @@ class Reader {
       pod.name_space = meta.string("namespace", default_namespace_);
       Pod unused;
       metadata(meta, unused);
+      for (const char* key : kAnnotations) {
+        if (unused.annotations.contains(key)) meta.error_at("annotations", fmt::format("hold {}, which has no effect on a Deployment but on its pods; move it to spec.template.metadata.annotations", key));
+      }
     });
     if (!object.has("spec")) object.error("spec is required");
     object.object("spec", [&](Object& spec) {
@@ -458,10 +490,26 @@ std::optional<YAML::Mark> first_unread(std::string_view text) {
   return handler.started();
 }
 
+// Where and why the bytes are no YAML text, if they are none: YAML 1.2 section 5.1 allows no control characters, and a NUL makes yaml-cpp
+// guess UTF-16 or UTF-32 and read another text than the one that was checked.
+std::optional<std::string> not_text(std::string_view text) {
+  const std::size_t utf8 = utf8_valid_bytes(text);
+  const auto is_control = [](char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f; };
+  const std::size_t at = static_cast<std::size_t>(std::ranges::find_if(text.substr(0, utf8), is_control) - text.begin());
+  if (at == text.size()) return std::nullopt;
+  const std::string_view before = text.substr(0, at);
+  const auto line = std::ranges::count(before, '\n') + 1;
+  const std::size_t column = at - (before.find_last_of('\n') + 1) + 1;
+  const bool utf16 = text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff") || (at <= 1 && text[at] == '\0');
+  const std::string_view what = at < utf8 ? "a control character" : "not UTF-8: a byte";
+  return fmt::format("{}:{}: {} {:#04x}; save the file as UTF-8 text{}", line, column, what, static_cast<unsigned char>(text[at]), utf16 ? " (it seems to be UTF-16)" : "");
+}
+
 }  // namespace
 
 Result<Manifest> parse_manifest(std::string_view text, std::string_view source, std::string_view default_namespace) {
   if (text.size() > kManifestBytesMax) return fail(ErrorCode::ResourceExhausted, "{}: larger than {} MiB, which no manifest of pods should be", source, kManifestBytesMax >> 20);
+  if (const auto bad = not_text(text)) return fail(ErrorCode::InvalidArgument, "{}:{}", source, *bad);
   Diagnostics diagnostics(source);
   Reader reader(diagnostics, default_namespace);
   const auto documents = split_documents(text);

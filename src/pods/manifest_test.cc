@@ -116,10 +116,10 @@ TEST(Manifest, RefusesWhatWouldMislead) {
 }
 
 TEST(Manifest, NotesWhatHasNoEffect) {
-  const auto parsed = parse_manifest(replaced("    args: [--fast, \"2\"]", "    livenessProbe: {}"), "x.yaml", "default");
+  const auto parsed = parse_manifest(replaced("    args: [--fast, \"2\"]", "    livenessProbe: {exec: {command: [ls]}}"), "x.yaml", "default");
   ASSERT_TRUE(parsed) << parsed.error().message;
   ASSERT_EQ(parsed->notes.size(), 1U);
-  EXPECT_THAT(parsed->notes[0], HasSubstr("x.yaml:12: spec.containers[0].livenessProbe is accepted but"));
+  EXPECT_THAT(parsed->notes[0], HasSubstr("x.yaml:12: spec.containers[0].livenessProbe is not called"));
 }
 
 TEST(Manifest, SurvivesHostileYaml) {
@@ -137,6 +137,21 @@ TEST(Manifest, SurvivesHostileYaml) {
   EXPECT_THAT(error_of(replaced("name: greeter", "name: greeter, name: other")), HasSubstr("metadata.name is given twice"));
 }
 
+TEST(Manifest, MustBeUtf8) {
+  EXPECT_EQ(error_of("a: b\nc: \xc3\xa4\xff\n"), "x.yaml:2:6: not UTF-8: a byte 0xff; save the file as UTF-8 text");
+  EXPECT_EQ(error_of("a: b\nc: \x07\n"), "x.yaml:2:4: a control character 0x07; save the file as UTF-8 text");
+  EXPECT_EQ(error_of(std::string_view("\0\0\0a", 4)), "x.yaml:1:1: a control character 0x00; save the file as UTF-8 text (it seems to be UTF-16)");
+  EXPECT_THAT(error_of("\xc0\x80"), HasSubstr("x.yaml:1:1: not UTF-8"));
+  EXPECT_THAT(error_of("# only a comment \xed\xa0\x80\n"), HasSubstr("x.yaml:1:18: not UTF-8"));
+  EXPECT_THAT(error_of(std::string_view("\xff\xfe" "a\0", 4)), HasSubstr("seems to be UTF-16"));
+  EXPECT_TRUE(parse_manifest(replaced("name: PLAIN, value: v", "name: PLAIN, value: \xf0\x9f\x90\xad"), "x.yaml", "default"));
+}
+
+TEST(Manifest, AHostIpIsAnAddress) {
+  EXPECT_THAT(error_of(replaced("    image: ./greeter.wasm", "    image: ./greeter.wasm\n    ports: [{containerPort: 80, hostPort: 80, hostIP: localhost}]")),
+              HasSubstr("x.yaml:12: spec.containers[0].ports[0].hostIP \"localhost\" is not an IP address"));
+}
+
 TEST(Quantity, ReadsWhatKubernetesReads) {
   EXPECT_EQ(parse_quantity("128Mi").value(), 128U << 20);
   EXPECT_EQ(parse_quantity("1G").value(), 1'000'000'000U);
@@ -149,6 +164,34 @@ TEST(Quantity, ReadsWhatKubernetesReads) {
   for (const char* bad : {"", "-1", "1 Gi", "Gi", "1e", "1e99", "0x10", "9223372036854775808", "8Ei", "1.2.3", "99999999999999999999999"}) {
     EXPECT_FALSE(parse_quantity(bad)) << bad;
   }
+}
+
+constexpr std::string_view kGreeterMetadata = "metadata: {name: greeter, labels: {app: x}}";
+
+std::string annotated(std::string_view annotation) {
+  return replaced(kGreeterMetadata, fmt::format("metadata:\n  name: greeter\n  annotations:\n    example.com/x: \"y\"\n    {}", annotation));
+}
+
+TEST(Manifest, ReadsHowAPodSleeps) {
+  const auto parsed = parse_manifest(annotated("dormouse.io/sleep: idle=30s"), "x.yaml", "ns");
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  EXPECT_EQ(parsed->pods.at(0).sleep, (SleepMode{SleepMode::Kind::Idle, std::chrono::seconds(30)}));
+  EXPECT_FALSE(parse_manifest(kPod, "x.yaml", "ns")->pods.at(0).sleep.has_value());
+}
+
+TEST(Manifest, RefusesAWayToSleepThatDoesNotExistWithItsLineAndTheChoices) {
+  const std::string error = error_of(annotated("dormouse.io/sleep: idle"));
+  EXPECT_THAT(error, HasSubstr("x.yaml:7: metadata.annotations.dormouse.io/sleep \"idle\" is not a way to sleep: give never, immediately, idle=DURATION"));
+}
+
+TEST(Manifest, RefusesAMisspeltAnnotationOfOurs) {
+  EXPECT_THAT(error_of(annotated("dormouse.io/slep: never")), HasSubstr("did you mean \"dormouse.io/sleep\"?"));
+  EXPECT_EQ(error_of(annotated("example.com/slep: never")), "(no error)");
+}
+
+TEST(Manifest, RefusesOurAnnotationOnADeploymentWhereItWouldDoNothing) {
+  EXPECT_THAT(error_of("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, annotations: {dormouse.io/sleep: never}}\nspec: {template: {spec: {containers: [{name: a, image: a.wasm}]}}}\n"),
+              HasSubstr("move it to spec.template.metadata.annotations"));
 }
 
 }  // namespace

@@ -9,8 +9,12 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
+
+#include "pods/sleep.h"
+#include "pods/waking.h"
 
 namespace dormouse::pods {
 
@@ -95,6 +99,19 @@ struct Port {
   bool operator==(const Port&) const = default;
 };
 
+// A probe that Dormouse can call; others are noted when the manifest is read. Defaults are the API's.
+struct Probe {
+  enum class Kind : std::uint8_t { HttpGet, TcpSocket };
+  Kind kind = Kind::TcpSocket;
+  std::uint16_t port = 0;
+  std::string path = "/";              // With its query. HttpGet only, as the next.
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::uint32_t initial_delay_s = 0, period_s = 10, timeout_s = 1;
+  std::uint32_t success_threshold = 1, failure_threshold = 3;
+  std::optional<std::uint32_t> grace_s;  // Instead of the pod's, when it is this probe that ends a run.
+  bool operator==(const Probe&) const = default;
+};
+
 struct Container {
   std::string name, image;
   std::vector<std::string> command, args;
@@ -103,6 +120,7 @@ struct Container {
   std::vector<EnvFrom> env_from;
   std::vector<Mount> mounts;
   std::vector<Port> ports;
+  std::optional<Probe> startup_probe, liveness_probe, readiness_probe;
   std::optional<std::uint64_t> memory_limit_bytes;
   std::optional<std::uint64_t> cpu_limit_millis;
   bool operator==(const Container&) const = default;
@@ -118,6 +136,9 @@ struct Pod {
   std::uint32_t grace_seconds = 30;
   std::vector<Container> containers;
   std::vector<Volume> volumes;
+  Nanoseconds timer_slack_max = kTimerSlackDefault;
+  std::optional<PollOffload> poll_offload;  // Unset: each look is the guest's own.
+  std::optional<SleepMode> sleep;      // From its annotation; unset: the host's default.
   std::string origin;                  // "greeter.yaml:12", for messages; not part of what the pod is.
 
   bool same_spec(const Pod& other) const {
@@ -128,7 +149,12 @@ struct Pod {
   }
 };
 
-// Annotations that Dormouse reads.
+// Annotations that Dormouse reads. Any other under kAnnotationPrefix is an error: misspelt, or of another version.
+inline constexpr std::string_view kAnnotationPrefix = "dormouse.io/";
 inline constexpr const char* kAllowEgressAnnotation = "dormouse.io/allow-egress";  // "host:port,*.example.com:443"
+inline constexpr const char* kSleepAnnotation = "dormouse.io/sleep";               // See sleep.h.
+inline constexpr const char* kTimerSlackAnnotation = "dormouse.io/timer-slack";    // See waking.h.
+inline constexpr const char* kPollOffloadAnnotation = "dormouse.io/poll-offload";  // The same.
+inline constexpr const char* kAnnotations[] = {kAllowEgressAnnotation, kPollOffloadAnnotation, kSleepAnnotation, kTimerSlackAnnotation};
 
 }  // namespace dormouse::pods

@@ -13,8 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "host/host.h"
-#include "host/http_server.h"
-#include "host/status_view.h"
+#include "programs/commands.h"
 #include "toolchain/build.h"
 #include "toolchain/cache.h"
 #include "wasi/process.h"
@@ -23,25 +22,6 @@
 
 namespace dormouse {
 namespace {
-
-// Exit codes of our own, apart from a bare module's: 1 failed, 2 wrong usage (as CLI11 does for parse errors).
-constexpr int kFailed = 1;
-constexpr int kUsage = 2;
-
-int failed(const Error& error) {
-  std::string_view rest = error.message;
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find('\n'), rest.size());
-    fmt::print(stderr, "error: {}\n", rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return kFailed;
-}
-
-std::string default_socket() {
-  if (const char* runtime = std::getenv("XDG_RUNTIME_DIR"); runtime != nullptr && *runtime == '/') return std::string(runtime) + "/dormouse.sock";
-  return fmt::format("/tmp/dormouse-{}.sock", ::getuid());
-}
 
 std::string own_program() {
   std::string path(4096, '\0');
@@ -105,10 +85,18 @@ void add_run(CLI::App& app, RunFlags& flags, int& exit_code) {
   command->add_option("--allow-egress", host.egress, "HOST:PORT that a bare module may dial; may be given again")->allow_extra_args(false)->allow_extra_args(false);
   command->add_option("--memory", host.memory_limit, "Memory limit of a bare module, such as 64Mi");
   command->add_option("--listen", host.listen, "HOST:PORT for /healthz, /readyz and /metrics");
+  command->add_option("--watch-cache", host.watch_cache, "Answer guests' reads from one shared watch of each resource (true or false)")->default_str("true");
   command->add_option("--socket", host.socket, "Unix socket for `dormouse ps`")->default_str(default_socket());
   command->add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
   command->add_option("--log-level", flags.log_level, "debug, info, warning or error")->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   command->add_option("--colour,--color", flags.colour, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
+  command->add_option("--sleep", host.sleep, "When guests leave RAM, unless their pod says otherwise (annotation dormouse.io/sleep): never, immediately, idle=DURATION, pressure or predictive");
+  command->add_option("--memory-budget", host.memory_budget, "Memory that the host may use before guests must leave RAM, such as 512Mi, or none (default: 90 % of the cgroup's limit, else half the machine)");
+  command->add_option("--record-trace", host.record_trace, "Write when each guest waited and what woke it to this file, for `dormouse simulate-policy`");
+  command->add_option("--page-directory", host.page_directory, "Where the memory of sleeping guests goes: a directory on a disk")->default_str("/var/tmp");
+  command->add_option("--page-budget", host.page_budget, "What all page files may take together, such as 4Gi (default: half of what is free)");
+  command->add_flag("--encrypt-pages", host.encrypt_pages, "Encrypt page files (AES-256-XTS, keys only in memory); wake-ups then read all of a guest's memory");
+  command->add_flag("--drop-page-cache", host.drop_page_cache, "Page-outs wait for the disk and leave nothing in the kernel's page cache; wake-ups read from the disk");
   command->add_option("--workers", host.workers, "Threads that guests run on (default: cores, at most 4)")->check(CLI::Range(1, 256));
   command->callback([&flags, command, &exit_code] {
     if (flags.host.socket.empty()) flags.host.socket = default_socket();
@@ -175,31 +163,6 @@ void add_compile(CLI::App& app, int& exit_code) {
   });
 }
 
-void add_ps(CLI::App& app, int& exit_code) {
-  struct Flags {
-    std::string socket, output = "table";
-  };
-  auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand("ps", "Show the guests of a running host");
-  command->add_option("--socket", flags->socket, "The host's unix socket")->default_str(default_socket());
-  command->add_option("-o,--output", flags->output, "table or json")->check(CLI::IsMember({"table", "json"}));
-  command->callback([flags, &exit_code] {
-    if (flags->socket.empty()) flags->socket = default_socket();
-    const auto json = host::get_from_unix_socket(flags->socket, "/guests");
-    if (!json) {
-      exit_code = failed(json.error());
-      return;
-    }
-    const auto text = flags->output == "json" ? Result<std::string>(*json + "\n") : host::status_table(*json);
-    if (!text) {
-      exit_code = failed(text.error());
-      return;
-    }
-    fmt::print("{}", *text);
-    exit_code = 0;
-  });
-}
-
 }  // namespace
 }  // namespace dormouse
 
@@ -216,6 +179,10 @@ int main(int argc, char** argv) {
   dormouse::add_check(app, exit_code);
   dormouse::add_compile(app, exit_code);
   dormouse::add_ps(app, exit_code);
+  dormouse::add_why(app, exit_code);
+  dormouse::add_proxy(app, exit_code);
+  dormouse::add_cache(app, exit_code);
+  dormouse::add_simulate_policy(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -66,6 +66,20 @@ Errno path_unlink_file(ProcessState&, Memory, Fd, u32 path, u32 path_length);
 // path_open.cc
 Errno path_open(ProcessState&, Memory, Fd, u32 lookup, u32 path, u32 path_length, u32 oflags, u64 base, u64 inheriting, u32 fdflags, u32 opened);
 
+// Quiet, as call.h has it. A descriptor's flags are the guest's own affair.
+template <> inline constexpr bool kQuiet<&fd_fdstat_get> = true;
+template <> inline constexpr bool kQuiet<&fd_fdstat_set_flags> = true;
+template <> inline constexpr bool kQuiet<&fd_prestat_get> = true;
+template <> inline constexpr bool kQuiet<&fd_prestat_dir_name> = true;
+template <> inline constexpr bool kQuiet<&args_get> = true;
+template <> inline constexpr bool kQuiet<&args_sizes_get> = true;
+template <> inline constexpr bool kQuiet<&environ_get> = true;
+template <> inline constexpr bool kQuiet<&environ_sizes_get> = true;
+template <> inline constexpr bool kQuiet<&clock_res_get> = true;
+template <> inline constexpr bool kQuiet<&clock_time_get> = true;
+template <> inline constexpr bool kQuiet<&random_get> = true;
+template <> inline constexpr bool kQuiet<&sched_yield> = true;
+
 // poll.cc
 wasm::Verdict poll_oneoff(void* host, Memory, wasm::Value* values) noexcept;
 

@@ -160,6 +160,22 @@ Channel::Readiness Channel::readiness() const {
   return readiness;
 }
 
+WakeCause Channel::purpose() const {
+  const std::lock_guard lock(mutex_);
+  return {.kind = purpose_, .what = purpose_text_};
+}
+
+void Channel::set_purpose(WakeCause::Kind kind, std::shared_ptr<const std::string> what) {
+  const std::lock_guard lock(mutex_);
+  purpose_ = kind;
+  purpose_text_.swap(what);  // The old text goes after the lock does.
+}
+
+bool Channel::wakes_next() const {
+  const std::lock_guard lock(mutex_);
+  return to_guest_.empty() && !guest_reads_shut_;
+}
+
 void Channel::set_guest_waker(std::function<void()> waker) {
   auto shared = std::make_shared<const std::function<void()>>(std::move(waker));
   const std::lock_guard lock(mutex_);

@@ -21,6 +21,7 @@
 #include "base/memory_account.h"
 #include "base/types.h"
 #include "wasi/abi.h"
+#include "wasi/wake_cause.h"
 
 namespace dormouse::wasi {
 
@@ -52,6 +53,8 @@ class Channel final : Immovable {
     bool connecting = false;       // Neither readable nor writable yet.
   };
   Readiness readiness() const;
+  // What the stream carries, if the host has said so: for the record of why the guest woke, and what its activity is.
+  WakeCause purpose() const;
   // Called whenever readiness may have improved. Set before the channel is handed to the host; called on the host's thread.
   void set_guest_waker(std::function<void()> waker);
 
@@ -70,6 +73,10 @@ class Channel final : Immovable {
   void host_end();                 // End of stream towards the guest.
   // The channel has failed: pending bytes are dropped, the guest's next read and write give `error`.
   void host_fail(Errno error);
+  // What the stream carries from now on, in words that a user understands.
+  void set_purpose(WakeCause::Kind kind, std::shared_ptr<const std::string> what);
+  // Whether the guest has read all there was: what is written next is what wakes it, so only then is a new text worth making.
+  bool wakes_next() const;
   // Called when the guest wrote (once until the next host_read()), made room (once after host_write() took less than all or
   // host_writable_bytes() found some in use), has shut down writing, or closed. Set before the guest has the channel.
   void set_host_notify(std::function<void()> notify);
@@ -116,6 +123,8 @@ class Channel final : Immovable {
   bool notify_data_ = true;            // The host has seen what was written so far: tell it of more.
   mutable bool notify_room_ = false;   // The host found too little room: tell it when there is more.
   Errno failure_ = Errno::Success;
+  WakeCause::Kind purpose_ = WakeCause::Kind::Other;
+  std::shared_ptr<const std::string> purpose_text_;
 };
 
 }  // namespace dormouse::wasi

@@ -90,6 +90,7 @@ Errno fd_filestat_get(ProcessState& process, Memory memory, Fd fd, u32 stat) {
   if (descriptor == nullptr) return Errno::BadF;
   if (const Errno error = check_rights(*descriptor, rights::kFdFilestatGet); error != Errno::Success) return error;
   if (descriptor->inode != nullptr) return store(memory, stat, descriptor->inode->stat());
+  if (descriptor->channel != nullptr) process.count_kube_activity(*descriptor->channel);
   // Streams and devices have a device of their own, and their number there.
   return store(memory, stat, Filestat{.device = 0, .inode = u64{fd} + 1, .filetype = descriptor->filetype(), .links = 1});
 }

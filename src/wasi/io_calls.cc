@@ -54,7 +54,9 @@ Errno read(ProcessState& process, Descriptor& descriptor, const Vectors& vectors
         descriptor.offset += bytes;
         return {Errno::Success, bytes};
       });
-    case Descriptor::Kind::Stream: return read_stream(*descriptor.channel, vectors, size, peek);
+    case Descriptor::Kind::Stream:
+      process.count_kube_activity(*descriptor.channel);
+      return read_stream(*descriptor.channel, vectors, size, peek);
     case Descriptor::Kind::Signals: return read_signals(*descriptor.signals, vectors, size, peek);
     case Descriptor::Kind::Listener: return Errno::NotConn;
     case Descriptor::Kind::Output:
@@ -75,7 +77,7 @@ Errno write_stream(Descriptor& descriptor, const Vectors& vectors, u32& size) {
   return error == Errno::Success && size == 0 ? descriptor.channel->guest_write({}).error : error;
 }
 
-Errno write(Descriptor& descriptor, const Vectors& vectors, u32& size) {
+Errno write(ProcessState& process, Descriptor& descriptor, const Vectors& vectors, u32& size) {
   switch (descriptor.kind) {
     case Descriptor::Kind::Output:
       return vectors.move(size, [&](std::span<std::byte> from) -> Moved {
@@ -90,7 +92,9 @@ Errno write(Descriptor& descriptor, const Vectors& vectors, u32& size) {
         descriptor.offset += result.bytes;
         return result;
       });
-    case Descriptor::Kind::Stream: return write_stream(descriptor, vectors, size);
+    case Descriptor::Kind::Stream:
+      process.count_kube_activity(*descriptor.channel);
+      return write_stream(descriptor, vectors, size);
     case Descriptor::Kind::Listener: return Errno::NotConn;
     case Descriptor::Kind::Signals: return Errno::NotSup;
     case Descriptor::Kind::Input:
@@ -132,7 +136,7 @@ Errno fd_write(ProcessState& process, Memory memory, Fd fd, u32 vectors, u32 cou
   if (!from) return from.error();
   if (!memory.slice(size_at, 4)) return Errno::Fault;
   u32 size = 0;
-  if (const Errno error = write(**descriptor, *from, size); error != Errno::Success) return error;
+  if (const Errno error = write(process, **descriptor, *from, size); error != Errno::Success) return error;
   return count_written(process, memory, size_at, size);
 }
 
@@ -255,6 +259,7 @@ Errno sock_shutdown(ProcessState& process, Memory, Fd fd, u32 how) {
   if (how == 0 || (how & ~kSdflagsAll) != 0) return Errno::Inval;
   if ((descriptor->base & rights::kSockShutdown) == 0) return Errno::NotCapable;
   if (descriptor->kind != Descriptor::Kind::Stream) return Errno::NotConn;
+  process.count_kube_activity(*descriptor->channel);
   if ((how & kSdflagsRd) != 0) descriptor->channel->guest_shutdown_read();
   if ((how & kSdflagsWr) != 0) descriptor->channel->guest_shutdown_write();
   return Errno::Success;

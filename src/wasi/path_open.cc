@@ -59,6 +59,7 @@ std::expected<Descriptor, Errno> open_network(ProcessState& process, std::string
     auto channel = network->dial(target, process.make_waker());
     if (!channel) return std::unexpected(channel.error());
     descriptor.kind = Descriptor::Kind::Stream;
+    process.count_kube_activity(**channel);
     descriptor.channel = std::move(*channel);
   }
   return descriptor;

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/utf8.h"
+
 namespace dormouse::wasi {
 namespace {
 
@@ -139,34 +141,6 @@ std::expected<Resolved, Errno> resolve(const PathStart& start, std::string_view 
   return Walk(start).run(path, last_link);
 }
 
-bool is_valid_utf8(std::string_view text) {
-  const auto* at = reinterpret_cast<const unsigned char*>(text.data());
-  const auto* const end = at + text.size();
-  while (at < end) {
-    const unsigned char first = *at++;
-    if (first < 0x80) continue;
-    // The second byte's range excludes overlong forms, surrogates and what lies past U+10FFFF.
-    int more = 0;
-    unsigned char low = 0x80, high = 0xbf;
-    if (first >= 0xc2 && first <= 0xdf) {
-      more = 1;
-    } else if (first >= 0xe0 && first <= 0xef) {
-      more = 2;
-      if (first == 0xe0) low = 0xa0;
-      if (first == 0xed) high = 0x9f;
-    } else if (first >= 0xf0 && first <= 0xf4) {
-      more = 3;
-      if (first == 0xf0) low = 0x90;
-      if (first == 0xf4) high = 0x8f;
-    } else {
-      return false;
-    }
-    if (end - at < more || *at < low || *at > high) return false;
-    for (++at; --more > 0; ++at) {
-      if ((*at & 0xc0) != 0x80) return false;
-    }
-  }
-  return true;
-}
+bool is_valid_utf8(std::string_view text) { return is_utf8(text); }
 
 }  // namespace dormouse::wasi

@@ -183,6 +183,30 @@ bool ProcessState::ready(Nanoseconds now) {
   });
 }
 
+std::optional<WakeCause> ProcessState::wake_cause(Nanoseconds now) {
+  if (!park.active) return std::nullopt;
+  std::optional<WakeCause> room;
+  for (const Park::Wait& wait : park.waits) {
+    const Descriptor* descriptor = find(wait.fd);
+    if (descriptor == nullptr || !readiness_of(*this, *descriptor, wait.type).ready) continue;
+    if (descriptor->kind == Descriptor::Kind::Signals) return WakeCause{.kind = WakeCause::Kind::Signal};
+    if (descriptor->kind == Descriptor::Kind::Listener) return WakeCause{.kind = WakeCause::Kind::Inbound};
+    if (descriptor->kind != Descriptor::Kind::Stream) return WakeCause{.kind = WakeCause::Kind::Other};
+    WakeCause cause = descriptor->channel->purpose();
+    if (wait.type == Eventtype::FdRead) return cause;
+    cause.room = true;
+    if (!room) room = std::move(cause);
+  }
+  if (room) return room;
+  if (park.deadline && *park.deadline <= now) return WakeCause{};
+  return std::nullopt;
+}
+
+void ProcessState::count_kube_activity(const Channel& channel) {
+  const WakeCause::Kind kind = channel.purpose().kind;
+  if (kind == WakeCause::Kind::Watch || kind == WakeCause::Kind::Answer) ++counters.kube_activity;
+}
+
 wasm::Verdict poll_oneoff(void* host, Memory memory, wasm::Value* values) noexcept {
   ProcessState& process = static_cast<Process*>(host)->state();
   ProcessState::Park& park = process.park;

@@ -113,7 +113,9 @@ ProcessState::~ProcessState() {
 
 void ProcessState::release(Descriptor descriptor) {
   if (descriptor.is_socket()) --counters.open_streams;
-  if (descriptor.channel != nullptr) descriptor.channel->guest_close();
+  if (descriptor.channel == nullptr) return;
+  count_kube_activity(*descriptor.channel);
+  descriptor.channel->guest_close();
 }
 
 std::shared_ptr<SignalQueue> ProcessState::open_signals() {
@@ -156,6 +158,8 @@ bool Process::ready() const {
   if (state_->park.active) state_->wakeup->arm(true);
   return look();
 }
+
+std::optional<WakeCause> Process::wake_cause() const { return state_->wake_cause(state_->options.clock.monotonic()); }
 
 bool Process::deliver_signal(int number) { return state_->deliver_signal(number); }
 

@@ -22,6 +22,7 @@
 #include "wasi/abi.h"
 #include "wasi/file_tree.h"
 #include "wasi/network.h"
+#include "wasi/wake_cause.h"
 #include "wasm/import.h"
 
 namespace dormouse::wasi {
@@ -68,11 +69,16 @@ class Process final : Immovable {
   std::optional<Nanoseconds> deadline() const;
   // Whether a resume would find something to report now. If not, `wake` is armed again: for a guest that was woken for nothing.
   bool ready() const;
+  // What a resume would report now, streams before the deadline; unset if nothing. Of several streams, one that can be read.
+  std::optional<WakeCause> wake_cause() const;
   // Puts `number` on /run/signals. False if the guest does not have it open: the default action is the caller's to take.
   bool deliver_signal(int number);
 
   struct Counters {
     std::uint64_t polls = 0, parks = 0, reads = 0, writes = 0, opens = 0, read_bytes = 0, written_bytes = 0;
+    std::uint64_t activity = 0;           // Calls by which anything but the guest itself can tell, or be told, something:
+                                          // not clocks, random numbers, polls, yields and its own arguments.
+    std::uint64_t kube_activity = 0;      // Those of them that concern streams of the Kubernetes API.
     std::uint32_t open_descriptors = 0, open_streams = 0;
   };
   Counters counters() const;              // From the guest's thread, or while it does not run.

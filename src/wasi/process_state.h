@@ -68,6 +68,8 @@ struct ProcessState {
   };
   Park park;
   bool ready(Nanoseconds now);
+  std::optional<WakeCause> wake_cause(Nanoseconds now);
+  void count_kube_activity(const Channel& channel);
   // False when the account refuses the room for it.
   bool add_wait(Park::Wait wait);
 

@@ -9,10 +9,12 @@
 
 #include "base/check.h"
 #include "wasm/engine_parts.h"
+#include "wasm/slot.h"
 
 namespace dormouse::wasm {
 
 thread_local StackRange* stack_wanted_by = nullptr;
+thread_local Slot* stack_taken_from = nullptr;
 
 std::string take_message(wasmtime_error_t* error) {
   const ErrorHandle owned(error);
@@ -25,11 +27,13 @@ std::string take_message(wasmtime_error_t* error) {
 
 namespace {
 
-// A fiber's stack: a mapping of its own, so that it can be dropped while its guest sleeps, above a guard page.
+// A fiber's stack, above what nobody may touch: a part of its guest's slot, so that it can leave RAM while the guest sleeps,
+// or else a mapping of its own.
 struct Stack {
   void* mapping;
   std::size_t mapping_bytes;
   StackRange usable;
+  Slot* slot = nullptr;  // Whose it is; then there is no mapping.
 };
 
 std::uint8_t* stack_top(void* env, std::size_t* bytes) noexcept {
@@ -40,13 +44,29 @@ std::uint8_t* stack_top(void* env, std::size_t* bytes) noexcept {
 
 void delete_stack(void* env) noexcept {
   auto* stack = static_cast<Stack*>(env);
-  CHECK(::munmap(stack->mapping, stack->mapping_bytes) == 0);
+  if (stack->slot != nullptr) {
+    stack->slot->return_stack();
+  } else {
+    CHECK(::munmap(stack->mapping, stack->mapping_bytes) == 0);
+  }
   delete stack;
 }
 
 wasmtime_error_t* new_stack(void*, std::size_t size, bool, wasmtime_stack_memory_t* out) noexcept {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::size_t usable = (size + page - 1) / page * page;
+  if (stack_taken_from != nullptr) {
+    if (const std::span<std::byte> lent = stack_taken_from->lend_stack(usable); !lent.empty()) {
+      auto* stack = new (std::nothrow) Stack{nullptr, 0, {lent.data(), lent.size()}, stack_taken_from};
+      if (stack == nullptr) {
+        stack_taken_from->return_stack();
+        return wasmtime_error_new("no room for a guest's stack: out of memory");
+      }
+      if (stack_wanted_by != nullptr) *stack_wanted_by = stack->usable;
+      *out = {stack, &stack_top, &delete_stack};
+      return nullptr;
+    }
+  }
   const std::size_t whole = usable + page;
   void* mapping = ::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   if (mapping == MAP_FAILED) return wasmtime_error_new("no room for a guest's stack: out of memory or of mappings (vm.max_map_count)");

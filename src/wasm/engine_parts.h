@@ -26,9 +26,13 @@ using TrapHandle = std::unique_ptr<wasm_trap_t, Deleter<wasm_trap_delete>>;
 
 // sanitizers.cc
 void keep_sanitizer_options();
+// It is given up on purpose, with all that it points to.
+void expect_leak(const void* object);
 
 // The error's text; takes `error`.
 std::string take_message(wasmtime_error_t* error);
+
+class Slot;
 
 struct StackRange {
   std::byte* base = nullptr;  // Above the guard page.
@@ -37,6 +41,8 @@ struct StackRange {
 
 // While set, the next stacks that this thread makes are noted there.
 extern thread_local StackRange* stack_wanted_by;
+// While set, this thread's next stack comes from there, if it has one free.
+extern thread_local Slot* stack_taken_from;
 
 struct Engine::Parts {
   ~Parts() {

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "base/utf8.h"
 #include "wasm/file_digest.h"
 
 namespace dormouse::wasm {
@@ -34,22 +35,6 @@ constexpr std::array<std::string_view, 14> kSectionNames = {"custom", "type",  "
                                                             "export", "start", "element", "code",     "data",  "data count", "tag"};
 // Where each stands in the order that the format prescribes.
 constexpr std::array<std::uint8_t, 14> kSectionOrder = {0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 12, 13, 11, 6};
-
-bool valid_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = [&](std::size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
-    const unsigned lead = byte(i);
-    std::size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
-    if (length == 0 || i + length > text.size()) return false;
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((byte(i + k) & 0xc0) != 0x80) return false;
-    }
-    const unsigned second = byte(i + 1);
-    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) || (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) return false;
-    i += length;
-  }
-  return true;
-}
 
 // Reads a section's body from front to back. The first failure sticks, and everything after it yields zeros.
 class Cursor {
@@ -103,7 +88,7 @@ class Cursor {
     const std::uint32_t length = u32();
     if (length > kNameBytesMax) reject(fmt::format("a name of {} bytes, and no more than {} are allowed", length, kNameBytesMax));
     const std::string_view text = take(length);
-    if (!valid_utf8(text)) reject("a name is not UTF-8");
+    if (!is_utf8(text)) reject("a name is not UTF-8");
     return failed() ? std::string() : std::string(text);
   }
   void expect_end() {

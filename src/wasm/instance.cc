@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wasm/instance.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 
@@ -151,6 +153,10 @@ void begin_instantiation(Instance::Parts& guest) {
   guest.future = wasmtime_instance_pre_instantiate_async(guest.module->parts().instance_pre, guest.context, &guest.instance, &guest.trap, &guest.error);
 }
 
+void note_memory(Instance::Parts& guest) {
+  if (guest.memory) guest.memory_seen = {reinterpret_cast<std::byte*>(wasmtime_memory_data(guest.context, &*guest.memory)), wasmtime_memory_data_size(guest.context, &*guest.memory)};
+}
+
 // The instance is there: finds its memory, and calls _start (which runs at the next poll).
 void begin_start(Instance::Parts& guest) {
   guest.instantiated = true;
@@ -159,6 +165,7 @@ void begin_start(Instance::Parts& guest) {
   guest.memory = item.of.memory;
   CHECK(wasmtime_instance_export_get(guest.context, &guest.instance, "_start", 6, &item) && item.kind == WASMTIME_EXTERN_FUNC);
   guest.start = item.of.func;
+  note_memory(guest);
   guest.future = wasmtime_func_call_async(guest.context, &guest.start, nullptr, 0, nullptr, 0, &guest.trap, &guest.error);
 }
 
@@ -167,8 +174,10 @@ bool poll(Instance::Parts& guest) {
   guest.preempted = false;
   guest.slice_ticks = guest.engine.ticks();
   stack_wanted_by = &guest.stack;
+  stack_taken_from = guest.slot.get();
   const bool done = wasmtime_call_future_poll(guest.future);
   stack_wanted_by = nullptr;
+  stack_taken_from = nullptr;
   if (done) wasmtime_call_future_delete(std::exchange(guest.future, nullptr));
   return done;
 }
@@ -187,9 +196,11 @@ void Instance::Parts::discard() noexcept {
   if (trap != nullptr) wasm_trap_delete(std::exchange(trap, nullptr));
   if (error != nullptr) wasmtime_error_delete(std::exchange(error, nullptr));
   memory.reset();
+  memory_seen = {};
   context = nullptr;
   stack = {};
   if (store != nullptr) wasmtime_store_delete(std::exchange(store, nullptr));
+  slot.reset();
   account.release(std::exchange(memory_charged_bytes, 0) + std::exchange(tables_charged_bytes, 0));
 }
 
@@ -206,6 +217,8 @@ Result<std::unique_ptr<Instance>> Instance::create(Engine& engine, Options optio
     return fail(ErrorCode::ResourceExhausted, "the module starts with {} bytes of memory, but its limit is {} bytes{}: raise the limit", info.memory_initial_bytes,
                 limit, used > 0 ? fmt::format(" of which {} are in use", used) : "");
   }
+  guest.slot = Slot::for_guest(engine.parts().options.stack_bytes_max + kHostStackBytes);
+  std::optional<Slot::Filling> filling(guest.slot.get());
   guest.store = wasmtime_store_new(engine.parts().engine, &guest, nullptr);
   guest.context = wasmtime_store_context(guest.store);
   dormouse_store_limiter(guest.store, &guest, &grant_memory, &grant_table);
@@ -214,6 +227,7 @@ Result<std::unique_ptr<Instance>> Instance::create(Engine& engine, Options optio
   begin_instantiation(guest);
   if (!info.start_function) {
     while (!poll(guest)) {}  // Without a start function none of the guest's own code can park or loop.
+    filling.reset();
     if (guest.trap != nullptr || guest.error != nullptr) {
       note_end(guest);
       if (guest.growth_refused)
@@ -240,6 +254,7 @@ Instance::State Instance::resume() noexcept {
     begin_start(guest);
     if (poll(guest)) return end(guest);
   }
+  note_memory(guest);
   CHECK(guest.preempted != (guest.parked.binding != nullptr));
   return guest.state = guest.preempted ? State::Preempted : State::Parked;
 }
@@ -256,14 +271,32 @@ void Instance::request_stop() noexcept {
   parts_->engine.tick();
 }
 
-Memory Instance::memory() const {
-  const Parts& guest = *parts_;
-  if (!guest.memory) return {};
-  return {reinterpret_cast<std::byte*>(wasmtime_memory_data(guest.context, &*guest.memory)), wasmtime_memory_data_size(guest.context, &*guest.memory)};
+void Instance::abandon() noexcept {
+  Parts& guest = *parts_;
+  CHECK(guest.state == State::Parked);
+  // Deleting the future or the store would unwind a stack that is no longer there.
+  const Memory lost = guest.memory_seen;
+  if (const auto bytes = lost.slice(0, lost.size_bytes()); bytes && !bytes->empty()) ::madvise(bytes->data(), bytes->size(), MADV_DONTNEED);
+  ::madvise(guest.stack.base, guest.stack.bytes, MADV_DONTNEED);
+  expect_leak(guest.future);
+  expect_leak(guest.store);
+  expect_leak(guest.slot.release());  // Its addresses are in the store that nobody deletes.
+  guest.future = nullptr;
+  guest.store = nullptr;
+  guest.exit.kind = Exit::Kind::Stopped;
+  guest.discard();
+  guest.state = State::Ended;
 }
+
+Memory Instance::memory() const { return parts_->memory_seen; }
 
 std::uint64_t Instance::memory_bytes() const { return memory().size_bytes(); }
 
 std::span<std::byte> Instance::stack() const { return {parts_->stack.base, parts_->stack.bytes}; }
+
+std::span<std::byte> Instance::beside_stack() const {
+  const std::span<std::byte> used = parts_->slot ? parts_->slot->used() : std::span<std::byte>();
+  return stack().data() == used.data() ? used.subspan(stack().size()) : std::span<std::byte>();
+}
 
 }  // namespace dormouse::wasm

@@ -60,11 +60,18 @@ class Instance final : Immovable {
   // guest needs a resume() for it.
   void request_stop() noexcept;
 
+  // Its memory or stack are lost (a page file that cannot be read): ends without touching either again. What the engine
+  // keeps for it beside them, some kilobytes and its address space, is never given back. REQUIRES: Parked.
+  void abandon() noexcept;
+
   // Nothing after the end.
   Memory memory() const;
   std::uint64_t memory_bytes() const;
-  // The fiber's stack, once the guest has run for the first time and until its end; for paging.
+  // The fiber's stack, once it has run for the first time and until its end, and right behind it what the engine has allocated for
+  // this guest (nothing if there was no room, see Slot); for paging. While they are out of RAM, nothing but abandon(), memory() and
+  // request_stop() may be called.
   std::span<std::byte> stack() const;
+  std::span<std::byte> beside_stack() const;
 
   struct Parts;
 

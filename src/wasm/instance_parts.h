@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "wasm/engine_parts.h"
+#include "wasm/slot.h"
 #include "wasm/instance.h"
 #include "wasm/module.h"
 
@@ -26,13 +27,17 @@ struct Binding {
 
 struct Module::Parts {
   ~Parts();
+  std::pair<const std::byte*, std::size_t> code_range() const;
+  void advise_code(int advice) const;  // madvise(2).
   ModuleInfo info;
   std::string file_name;  // Without its folder; names the module in backtraces.
   std::string note;
   bool compiled_now = false;
   std::vector<std::unique_ptr<Binding>> bindings;
+  std::unique_ptr<Slot> slot;  // Of what the engine keeps for it; may be null.
   wasmtime_module_t* module = nullptr;
   wasmtime_instance_pre_t* instance_pre = nullptr;
+  std::atomic<std::uint32_t> guests_awake{0};
 };
 
 // Ties the module's imports to `imports`. Errors: Unsupported.
@@ -58,6 +63,7 @@ struct Instance::Parts {
   void* const host;
   MemoryAccount& account;
 
+  std::unique_ptr<Slot> slot;  // May be null.
   wasmtime_store_t* store = nullptr;
   wasmtime_context_t* context = nullptr;
   wasmtime_call_future_t* future = nullptr;
@@ -68,6 +74,7 @@ struct Instance::Parts {
   wasmtime_error_t* error = nullptr;
   wasmtime_func_t start{};
   std::optional<wasmtime_memory_t> memory;
+  Memory memory_seen;  // When the guest ran last: asking the engine would touch what may be out of RAM.
   StackRange stack;
 
   State state = State::Ready;

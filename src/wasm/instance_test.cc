@@ -6,6 +6,8 @@
 
 #include <thread>
 
+#include "wasm/engine_parts.h"
+#include "wasm/slot.h"
 #include "wasm/test_support.h"
 
 namespace dormouse::wasm::testing {
@@ -345,6 +347,27 @@ TEST(Instance, LeavesNoMappingOrDescriptorBehind) {
   EXPECT_EQ(count_entries("/proc/self/fd"), descriptors);
   // The allocators may keep a few.
   EXPECT_LE(count_mappings(), mappings + (kSanitized ? 200 : 8));
+  // Nothing that the engine keeps for all was among what it allocated for a guest: it would go out with him.
+  EXPECT_EQ(Slot::given_up(), 0U);
+}
+
+TEST(Instance, HasWhatTheEngineKeepsForItBesideItsStack) {
+  if (kAddressSanitizer) GTEST_SKIP() << "with AddressSanitizer it lies on the heap";
+  ModuleBuilder m;
+  m.import("t", "wait", "", "i");
+  m.memory(1);
+  m.table(1000);
+  m.export_memory();
+  m.export_function("_start", m.function("", "", op::call(0) + op::drop));
+  Guest run(m.bytes());
+  ASSERT_EQ(run.instance->resume(), State::Parked);
+  const std::span<std::byte> stack = run.instance->stack(), beside = run.instance->beside_stack();
+  ASSERT_EQ(stack.size(), (1 << 20) + kHostStackBytes);
+  ASSERT_EQ(beside.data(), stack.data() + stack.size());
+  ASSERT_EQ(beside.size(), std::size_t{2} << 20);
+  EXPECT_LT(std::ranges::count(beside, std::byte{0}), std::ssize(beside) - 100);
+  run.host.ready = true;
+  EXPECT_EQ(run.instance->resume(), State::Ended);
 }
 
 }  // namespace

@@ -44,6 +44,12 @@ Memory memory_of(Instance::Parts& guest, wasmtime_caller_t* caller) {
 wasm_trap_t* call_short(void* env, wasmtime_caller_t* caller, wasmtime_val_raw_t* raw, std::size_t) noexcept {
   const auto& binding = *static_cast<const Binding*>(env);
   auto& guest = *static_cast<Instance::Parts*>(wasmtime_context_get_data(wasmtime_caller_context(caller)));
+  if (guest.stop_requested.load(std::memory_order_relaxed)) {
+    // Whoever stops a guest wants no more of it, and what it would hand over may be wrong (paging: a page that was lost).
+    guest.ended_by_host = true;
+    guest.exit.kind = Exit::Kind::Stopped;
+    return trap_with("stopped");
+  }
   std::array<Value, kParametersMax> values;
   const std::string_view parameters = binding.import->parameters;
   for (std::size_t i = 0; i < parameters.size(); ++i) {

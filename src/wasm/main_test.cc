@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
-#include <cstring>
+#include <cstdlib>
 
+#include "wasm/test_main.h"
 #include "wasm/test_support.h"
 
 namespace dormouse::wasm::testing {
@@ -74,18 +74,10 @@ std::shared_ptr<const Module> load(const std::string& wasm) {
 }  // namespace dormouse::wasm::testing
 
 int main(int argc, char** argv) {
-  using namespace dormouse::wasm;
-  if (argc == 4 && std::strcmp(argv[1], "compile") == 0) {
+  using namespace dormouse::wasm::testing;
+  if (called_as_compiler(argc, argv)) {
     if (std::getenv("DORMOUSE_TEST_COMPILER_HANGS") != nullptr) ::pause();
     if (std::getenv("DORMOUSE_TEST_COMPILER_ABORTS") != nullptr) std::abort();
-    const auto engine = Engine::create({.parallel_compilation = true});
-    const auto done = engine ? compile_to_file(**engine, argv[2], argv[3]) : dormouse::Result<void>(dormouse::fail(engine.error()));
-    if (done) return 0;
-    std::fprintf(stderr, "%s\n", done.error().message.c_str());
-    return 1;
   }
-  // The children that compile run wasmtime alone, whose locks TSan cannot see.
-  if (dormouse::wasm::testing::kSanitized) ::setenv("TSAN_OPTIONS", "report_bugs=0", 0);
-  ::testing::InitGoogleTest(&argc, argv);
-  return RUN_ALL_TESTS();
+  return run_tests_or_compile(argc, argv);
 }

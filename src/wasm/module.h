@@ -7,6 +7,7 @@
 // code: it is trusted as much as an executable, so one that others than its owner or root may write is refused.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -51,6 +52,8 @@ class Module final : Immovable {
     std::string cache_directory;          // $XDG_CACHE_HOME/dormouse/modules or the like; made with mode 0700.
     std::string compiler_program;         // argv[0] of the child: `PROGRAM compile IN.wasm OUT.cwasm`; empty = /proc/self/exe.
     std::uint64_t compile_memory_bytes_max = 0;  // RLIMIT_AS for the child; 0 = none.
+    // Yields an empty file without a name, for what the engine keeps for a module to leave RAM into; unset or an error: it stays there.
+    std::function<Result<UniqueFd>()> metadata_file;
     std::uint64_t cache_bytes_max = std::uint64_t{4} << 30;  // Older entries go when a new one passes it; those in use live on without a name.
   };
   // Loads PATH (a .wasm): uses a valid `.cwasm` beside it (NAME.cwasm for NAME.wasm) or in the cache, else compiles one
@@ -63,9 +66,12 @@ class Module final : Immovable {
   const ModuleInfo& info() const;
   // The mapping of its machine code, so that it can be dropped while all its guests sleep.
   std::pair<const std::byte*, std::size_t> code_range() const;
-  // Gives the pages of its machine code back to the kernel: they are clean, and those that a guest still runs come back from the
-  // file's page cache at 55 us a burst (findings). For after a start, which runs far more code than ever again.
+  // Gives the pages of its machine code, and of what the engine keeps for it, back to the kernel: they are in files, and those
+  // that are still needed come back from page cache at 55 us a burst (findings). For after a start, which runs far more code than ever again.
   void drop_code_pages() const;
+  // How many of its guests are in RAM, as those who run them have told: when it is none, its code need not be either.
+  void note_guest_awake(bool awake) const;
+  std::uint32_t guests_awake() const;
   bool compiled_now() const;              // False when it came from a `.cwasm`.
   // Worth a line in the log if not empty: which `.cwasm` was refused, and why.
   const std::string& note() const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wasm/module.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -84,6 +85,34 @@ TEST_F(Modules, TellWhereTheirCodeLies) {
     found = found || (low <= reinterpret_cast<std::uintptr_t>(start) && reinterpret_cast<std::uintptr_t>(start) < high && line.find(".cwasm") != std::string::npos);
   }
   EXPECT_TRUE(found) << "the code is not a mapping of the file";
+}
+
+TEST_F(Modules, CanHaveWhatIsKeptForThemInAFile) {
+  int files = 0;
+  options.metadata_file = [&]() -> Result<UniqueFd> {
+    ++files;
+    return UniqueFd(::open(scratch.path.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  };
+  const auto descriptors = std::distance(fs::directory_iterator("/proc/self/fd"), {});
+  for (int round = 0; round < 3; ++round) {
+    const auto module = load_path(path);
+    ASSERT_TRUE(module) << module.error().message;
+    Host host;
+    MemoryAccount account(1 << 20);
+    auto guest = Instance::create(shared_engine(), {.module = *module, .host = &host, .account = account});
+    ASSERT_TRUE(guest);
+    (*module)->drop_code_pages();  // Whatever is needed of it comes back by itself.
+    EXPECT_EQ((*guest)->resume(), Instance::State::Ended);
+    (*module)->drop_code_pages();
+    auto another = Instance::create(shared_engine(), {.module = *module, .host = &host, .account = account});
+    ASSERT_TRUE(another);
+    EXPECT_EQ((*another)->resume(), Instance::State::Ended);
+  }
+  EXPECT_EQ(files, 3);
+  EXPECT_EQ(std::distance(fs::directory_iterator("/proc/self/fd"), {}), descriptors);
+  // No room for it is no reason to fail.
+  options.metadata_file = []() -> Result<UniqueFd> { return UniqueFd(::open("/dev/full", O_RDWR | O_CLOEXEC)); };
+  EXPECT_TRUE(load_path(path));
 }
 
 TEST_F(Modules, UseTheCodeBesideThem) {

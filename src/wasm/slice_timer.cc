@@ -8,12 +8,7 @@
 #include <cerrno>
 
 #include "base/check.h"
-
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define DORMOUSE_TSAN 1
-#endif
-#endif
+#include "base/sanitizers.h"
 
 #ifdef DORMOUSE_TSAN
 // TSan's own sigaction() would hold the signal back until the thread calls into libc, which a busy guest never does.

@@ -4,12 +4,12 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/sanitizers.h"
+#include "base/test_support.h"
 #include "wasm/engine.h"
 #include "wasm/instance.h"
 #include "wasm/module.h"
@@ -17,30 +17,9 @@
 
 namespace dormouse::wasm::testing {
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
-#else
-inline constexpr bool kSanitized = false;
-#endif
-
-class Scratch {
+class Scratch : public dormouse::testing::Scratch {
  public:
-  Scratch() {
-    std::string name = std::filesystem::temp_directory_path() / "dormouse-wasm-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path = name;
-  }
-  ~Scratch() { std::filesystem::remove_all(path); }
-  std::string file(const std::string& name, std::string_view bytes) const {
-    std::ofstream(path / name, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    return path / name;
-  }
   Module::CompileOptions options() const { return {.cache_directory = path / "cache", .compiler_program = ""}; }
-  std::filesystem::path path;
 };
 
 // What the imports of module "t" see and do.

@@ -129,6 +129,7 @@ type container struct {
 	MemoryBytes, MemoryPeakBytes       uint64
 	MemoryLimitBytes                   uint64
 	CPUSeconds                         float64
+	Ready                              bool
 	Wakeups, Preemptions, Throttles    uint64
 	LastTermination                    *struct {
 		Reason    string

@@ -162,6 +162,13 @@ func (c *cluster) launch(name string) error {
 	return c.state.write()
 }
 
+// replaceArguments takes effect when the API server is started next.
+func (c *cluster) replaceArguments(apiserver []string) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.apiserverArgs = apiserver
+}
+
 // kill ends one part as `kill -9` does, and returns when it is gone.
 func (c *cluster) kill(name string) error {
 	c.mutex.Lock()

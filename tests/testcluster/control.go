@@ -34,17 +34,22 @@ func (c *cluster) serveControl(ctx context.Context, stop func()) error {
 		return fmt.Errorf("%s/control.sock: %w", c.dir, err)
 	}
 	_ = folder
-	answer := func(do func(name string) error) http.HandlerFunc {
+	answer := func(do func(name string, args []string) error) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			if err := do(r.PathValue("name")); err != nil {
+			if err := do(r.PathValue("name"), r.URL.Query()["arg"]); err != nil {
 				http.Error(w, err.Error(), http.StatusConflict)
 			}
 		}
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /kill/{name}", answer(c.kill))
-	mux.HandleFunc("POST /start/{name}", answer(func(name string) error { return c.start(ctx, name) }))
-	mux.HandleFunc("POST /stop", answer(func(string) error { stop(); return nil }))
+	mux.HandleFunc("POST /kill/{name}", answer(func(name string, _ []string) error { return c.kill(name) }))
+	mux.HandleFunc("POST /start/{name}", answer(func(name string, args []string) error {
+		if len(args) > 0 {
+			c.replaceArguments(args)
+		}
+		return c.start(ctx, name)
+	}))
+	mux.HandleFunc("POST /stop", answer(func(string, []string) error { stop(); return nil }))
 	go http.Serve(listener, mux) //nolint:errcheck // Ends with the process.
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,8 +29,10 @@ const usage = `usage:
       and stops on SIGTERM, on SIGINT, or (with --until-stdin-closes) when its standard input ends.
   testcluster stop --dir DIR                 returns when everything has ended; fine if it has already
   testcluster kill-apiserver --dir DIR       as kill -9 does
-  testcluster start-apiserver --dir DIR      on the same port; returns when it is ready
+  testcluster start-apiserver --dir DIR      on the same port; returns when it is ready; --apiserver-arg=… replaces those of start
   testcluster restart-apiserver --dir DIR    kill, then start
+  testcluster kill-etcd --dir DIR            as kill -9 does; DIR/etcd may be copied and exchanged meanwhile
+  testcluster start-etcd --dir DIR           on the same port; returns when it is ready
   testcluster kubectl ARGS...                kubectl; so is this binary under the name kubectl
 KUBEBUILDER_ASSETS: a folder with etcd, kube-apiserver, ... to be run instead of the built-in ones.
 `
@@ -76,6 +79,8 @@ func run(command string, args []string) error {
 		flags.BoolVar(&o.noWaitSA, "no-wait-sa", false, "")
 		flags.BoolVar(&o.untilStdinCloses, "until-stdin-closes", false, "")
 		flags.BoolVar(&o.notify, "notify", false, "") // Internal: fd 3 is a pipe to the one who started us.
+	}
+	if command == "start" || command == "start-apiserver" {
 		flags.Func("apiserver-arg", "", func(arg string) error { o.apiserverArgs = append(o.apiserverArgs, arg); return nil })
 	}
 	if err := flags.Parse(args); err != nil {
@@ -102,7 +107,11 @@ func run(command string, args []string) error {
 	case "kill-apiserver":
 		return control(o.dir, "kill/"+apiserverName, false)
 	case "start-apiserver":
-		return control(o.dir, "start/"+apiserverName, false)
+		return control(o.dir, "start/"+apiserverName+"?"+url.Values{"arg": o.apiserverArgs}.Encode(), false)
+	case "kill-etcd":
+		return control(o.dir, "kill/"+etcdName, false)
+	case "start-etcd":
+		return control(o.dir, "start/"+etcdName, false)
 	case "restart-apiserver":
 		if err := control(o.dir, "kill/"+apiserverName, false); err != nil {
 			return err

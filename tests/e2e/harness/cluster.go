@@ -38,6 +38,7 @@ type Cluster struct {
 	CA         string // Path.
 	Kubeconfig string // Path; cluster-admin.
 	AuditLog   string
+	Components map[string]struct{ Port int } // By name, as "etcd".
 	Config     *rest.Config
 	Client     kubernetes.Interface
 	Dynamic    dynamic.Interface
@@ -49,12 +50,19 @@ type Cluster struct {
 
 var shared struct {
 	sync.Mutex
-	cluster *Cluster
+	args      []string
+	cluster   *Cluster
+	processes []*Process
 }
 
-// Main is a package's TestMain: it runs the tests, then stops the shared cluster if one was started.
-func Main(m *testing.M) {
+// Main is a package's TestMain: it runs the tests, then stops the shared cluster if one was started. Arguments are
+// those of `testcluster start` for that cluster.
+func Main(m *testing.M, args ...string) {
+	shared.args = args
 	code := m.Run()
+	for _, p := range shared.processes {
+		p.Stop(10 * time.Second)
+	}
 	if c := shared.cluster; c != nil {
 		if exit := c.process.Stop(30 * time.Second); exit != 0 {
 			fmt.Fprintf(os.Stderr, "testcluster ended with %d:\n%s", exit, c.process.Output())
@@ -76,11 +84,24 @@ func SharedCluster(t testing.TB) *Cluster {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if shared.cluster, err = startCluster(dir, nil); err != nil {
+		if shared.cluster, err = startCluster(dir, shared.args); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return shared.cluster
+}
+
+// StartSharedProcess runs a program until all tests of the package have ended.
+func StartSharedProcess(t testing.TB, c Command) *Process {
+	t.Helper()
+	p, err := startProcess(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared.Lock()
+	defer shared.Unlock()
+	shared.processes = append(shared.processes, p)
+	return p
 }
 
 // StartCluster starts a cluster that ends with the test. Arguments are those of `testcluster start`.
@@ -147,9 +168,10 @@ func (c *Cluster) connect() (err error) {
 }
 
 // control runs a testcluster command on this cluster.
-func (c *Cluster) control(t testing.TB, command string) {
+func (c *Cluster) control(t testing.TB, command string, args ...string) {
 	t.Helper()
-	output, err := exec.Command(os.Getenv("TESTCLUSTER"), command, "--dir", filepath.Join(c.Dir, "cluster")).CombinedOutput()
+	args = append([]string{command, "--dir", filepath.Join(c.Dir, "cluster")}, args...)
+	output, err := exec.Command(os.Getenv("TESTCLUSTER"), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("testcluster %s: %v\n%s", command, err, output)
 	}
@@ -158,11 +180,33 @@ func (c *Cluster) control(t testing.TB, command string) {
 // KillAPIServer ends the API server as kill -9 does.
 func (c *Cluster) KillAPIServer(t testing.TB) { t.Helper(); c.control(t, "kill-apiserver") }
 
-// StartAPIServer starts it again, on the same port, and returns when it is ready.
-func (c *Cluster) StartAPIServer(t testing.TB) { t.Helper(); c.control(t, "start-apiserver") }
+// StartAPIServer starts it again, on the same port, and returns when it is ready. Arguments of its own replace those
+// of the cluster's start.
+func (c *Cluster) StartAPIServer(t testing.TB, args ...string) {
+	t.Helper()
+	var flags []string
+	for _, arg := range args {
+		flags = append(flags, "--apiserver-arg="+arg)
+	}
+	c.control(t, "start-apiserver", flags...)
+}
 
 // RestartAPIServer is KillAPIServer, then StartAPIServer.
 func (c *Cluster) RestartAPIServer(t testing.TB) { t.Helper(); c.control(t, "restart-apiserver") }
+
+// KillEtcd ends etcd as kill -9 does; what it has stored stays in EtcdDir.
+func (c *Cluster) KillEtcd(t testing.TB) { t.Helper(); c.control(t, "kill-etcd") }
+
+// StartEtcd starts it again, on the same port, and returns when it is ready.
+func (c *Cluster) StartEtcd(t testing.TB) { t.Helper(); c.control(t, "start-etcd") }
+
+// EtcdDir is where etcd keeps its data; it may be copied and exchanged while etcd does not run.
+func (c *Cluster) EtcdDir() string { return filepath.Join(c.Dir, "cluster", "etcd") }
+
+// EtcdURL is where etcd listens, without TLS.
+func (c *Cluster) EtcdURL() string {
+	return fmt.Sprintf("http://127.0.0.1:%d", c.Components["etcd"].Port)
+}
 
 // Namespace makes a namespace for one test and returns its name; it is deleted with the test.
 func (c *Cluster) Namespace(t testing.TB) string {

@@ -73,7 +73,7 @@ func StartProcess(t testing.TB, c Command) *Process {
 	t.Cleanup(func() {
 		p.Stop(10 * time.Second)
 		if t.Failed() {
-			t.Logf("output of %s (pid %d, %v):\n%s", p.Name, p.PID, p.command.ProcessState, p.tail())
+			t.Logf("output of %s (pid %d, %v):\n%s", p.Name, p.PID, p.command.ProcessState, p.Tail())
 		}
 	})
 	return p
@@ -175,8 +175,8 @@ func (p *Process) Output() string {
 	return text
 }
 
-// tail is the end of the output: a flood would bury what matters.
-func (p *Process) tail() string {
+// Tail is the end of the output: a flood would bury what matters.
+func (p *Process) Tail() string {
 	output := p.Output()
 	if skip := len(output) - 64<<10; skip > 0 {
 		return fmt.Sprintf("(%d bytes before)\n%s", skip, output[skip:])
@@ -208,12 +208,12 @@ func (p *Process) awaitLine(pattern *regexp.Regexp, within time.Duration) (strin
 		}
 		seen += len(lines)
 		if ended {
-			return "", fmt.Errorf("%s ended (%v) without a line that matches %q; its output:\n%s", p.Name, p.command.ProcessState, pattern, p.tail())
+			return "", fmt.Errorf("%s ended (%v) without a line that matches %q; its output:\n%s", p.Name, p.command.ProcessState, pattern, p.Tail())
 		}
 		select {
 		case <-changed:
 		case <-deadline:
-			return "", fmt.Errorf("%s wrote no line that matches %q within %v; its output:\n%s", p.Name, pattern, within, p.tail())
+			return "", fmt.Errorf("%s wrote no line that matches %q within %v; its output:\n%s", p.Name, pattern, within, p.Tail())
 		}
 	}
 }
@@ -237,12 +237,12 @@ func (p *Process) AwaitLines(pattern string, count int, within time.Duration) ([
 			return found[:count], nil
 		}
 		if ended {
-			return nil, fmt.Errorf("%s ended (%v) with %d of %d lines that match %q; its output:\n%s", p.Name, p.command.ProcessState, len(found), count, pattern, p.tail())
+			return nil, fmt.Errorf("%s ended (%v) with %d of %d lines that match %q; its output:\n%s", p.Name, p.command.ProcessState, len(found), count, pattern, p.Tail())
 		}
 		select {
 		case <-changed:
 		case <-deadline:
-			return nil, fmt.Errorf("%s wrote %d of %d lines that match %q within %v; its output:\n%s", p.Name, len(found), count, pattern, within, p.tail())
+			return nil, fmt.Errorf("%s wrote %d of %d lines that match %q within %v; its output:\n%s", p.Name, len(found), count, pattern, within, p.Tail())
 		}
 	}
 }

@@ -28,6 +28,7 @@ type Proxy struct {
 	accepted    int
 	refusing    bool
 	delay       time.Duration
+	rate        int           // Bytes a second of each connection and way; 0: no bound.
 	stalled     chan struct{} // Closed when bytes may pass.
 }
 
@@ -121,6 +122,9 @@ func (p *Proxy) copy(c *proxied, from, to net.Conn) {
 		n, err := from.Read(buffer)
 		p.mutex.Lock()
 		gate, delay := c.gate, p.delay
+		if p.rate > 0 {
+			delay += time.Duration(n) * time.Second / time.Duration(p.rate)
+		}
 		p.mutex.Unlock()
 		if gate != nil {
 			<-gate
@@ -199,6 +203,13 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.delay = d
+}
+
+// Throttle lets so many bytes a second pass, each way of each connection; 0 ends it.
+func (p *Proxy) Throttle(bytesPerSecond int) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.rate = bytesPerSecond
 }
 
 // Accepted is how many connections have come so far.

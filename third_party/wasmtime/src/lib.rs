@@ -6,6 +6,9 @@
 //! - Settings without a setter, and an engine constructor that fails instead of panicking.
 //! - What compiled code depends on, as one number; compiling without loading the result.
 //! - Demangling of the names in a backtrace.
+//! - Allocations where the host wants them (`placement.rs`).
+
+mod placement;
 
 use std::ffi::c_void;
 use std::fmt::{self, Write as _};

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Where the page files of all guests of a host are, and what they may take.
+//
+// Ownership: borrows disk and log; outlives each PagedMemory.
+// Threads: any.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/result.h"
+#include "base/types.h"
+#include "paging/disk.h"
+#include "paging/page_scan.h"
+
+namespace dormouse::paging {
+
+class PageStore final : Immovable {
+ public:
+  struct Options {
+    std::string directory;                // On a disk: pages on a file system in RAM would not leave it.
+    std::uint64_t budget_bytes = 0;       // That all page files may take together.
+    bool encrypted = false;
+    // Each page-out waits for the medium and gives the page cache back, so that nothing at all is left in RAM; a wake-up
+    // then reads from the medium. Otherwise the kernel keeps the pages as long as it has no better use for the RAM.
+    bool drop_page_cache = false;
+    bool allow_ram_file_system = false;   // For tests.
+    bool use_pagemap_scan = true;         // False for tests of what older kernels offer.
+  };
+  // Makes sure that the directory can take page files and that the kernel tells which pages are changed. Installs the BusGuard.
+  // Errors: InvalidArgument, PermissionDenied, NotFound, ….
+  static Result<std::unique_ptr<PageStore>> create(Options options, Disk& disk, Log& log);
+
+  static constexpr std::array<Nanoseconds, 8> kPageOutTimeBounds{std::chrono::microseconds(50),  std::chrono::microseconds(100), std::chrono::microseconds(250),
+                                                                 std::chrono::microseconds(500), std::chrono::milliseconds(1),   std::chrono::milliseconds(5),
+                                                                 std::chrono::milliseconds(25),  std::chrono::milliseconds(100)};
+  struct Counters {
+    std::uint64_t page_outs = 0, page_outs_failed = 0, page_outs_refused = 0;  // Refused: by the budget.
+    std::uint64_t written_bytes = 0, freed_bytes = 0;
+    std::uint64_t wakes = 0, cold_wakes = 0;
+    std::uint64_t files = 0, stored_bytes = 0;                                 // Now.
+    Nanoseconds page_out_time{};                                               // Of all page-outs together, failed ones too.
+    // How many took at most kPageOutTimeBounds[i]; the last: longer than all.
+    std::array<std::uint64_t, 9> page_out_times{};
+  };
+  Counters counters() const;
+  const Options& options() const { return options_; }
+
+  // --- For whoever pages guests out ---
+  void note_page_out_time(Nanoseconds took);
+  // A page-out has failed: a line in the log, at most one a minute.
+  void report(const Error& error, Nanoseconds now);
+  // What was freed on the host's own heap goes back to the kernel too; at most each ten seconds.
+  void trim_heap(Nanoseconds now);
+
+  // --- For PagedMemory ---
+  Disk& disk() { return disk_; }
+  const PageScan& scan() const { return *scan_; }
+  bool reserve(std::uint64_t bytes);
+  void release(std::uint64_t bytes);
+  struct Tally {
+    std::atomic<std::uint64_t> page_outs{0}, page_outs_failed{0}, page_outs_refused{0}, written_bytes{0}, freed_bytes{0}, wakes{0}, cold_wakes{0}, files{0};
+    std::atomic<std::int64_t> page_out_time_ns{0};
+    std::array<std::atomic<std::uint64_t>, 9> page_out_times{};
+  };
+  Tally& tally() { return tally_; }
+
+ private:
+  PageStore(Options options, Disk& disk, Log& log, std::unique_ptr<PageScan> scan) : options_(std::move(options)), disk_(disk), log_(log), scan_(std::move(scan)) {}
+
+  const Options options_;
+  Disk& disk_;
+  Log& log_;
+  const std::unique_ptr<PageScan> scan_;
+  std::atomic<std::uint64_t> stored_bytes_{0};
+  std::atomic<std::int64_t> silent_until_ns_{0}, no_trim_before_ns_{0};
+  std::atomic<std::uint64_t> unreported_{0};
+  Tally tally_;
+};
+
+}  // namespace dormouse::paging

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "watchcache/event_log.h"
+
+#include <algorithm>
+
+namespace dormouse::watchcache {
+
+std::uint64_t EventLog::bytes_of(const LogEntry& entry) {
+  return sizeof(LogEntry) + (entry.kind == LogEntry::Kind::Deleted ? entry.object->size() : 0) + (entry.previous == nullptr ? 0 : entry.previous->size());
+}
+
+void EventLog::append(LogEntry entry) {
+  bytes_ += bytes_of(entry);
+  entries_.push_back(std::move(entry));
+}
+
+void EventLog::drop_first() {
+  bytes_ -= bytes_of(entries_.front());
+  entries_.pop_front();
+  ++first_;
+}
+
+void EventLog::clear() {
+  first_ = end();
+  entries_.clear();
+  bytes_ = 0;
+}
+
+EventLog::Index EventLog::after(Revision revision) const {
+  const auto found = std::ranges::upper_bound(entries_, revision, {}, &LogEntry::revision);
+  return first_ + static_cast<Index>(found - entries_.begin());
+}
+
+}  // namespace dormouse::watchcache

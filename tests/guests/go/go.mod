@@ -1,0 +1,3 @@
+module guests.dormouse.example
+
+go 1.26.0
