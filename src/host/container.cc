@@ -15,7 +15,6 @@ Container::Container(Options options, Services& services)
       services_(services),
       lifecycle_(options_.restart_policy, options_.grace),
       timer_(services.loop),
-      started_timer_(services.loop),
       account_(std::make_shared<MemoryAccount>(memory_limit_bytes())),
       sleep_(guest::observed(guest::make_sleep_policy(options_.sleep), services.sleep_observer, options_.display_name)) {}
 
@@ -54,16 +53,7 @@ void Container::launch(ModuleStore::Module module) {
     could_not_start("CreateContainerConfigError", launch.error());
     return;
   }
-  started_timer_.expires_after(kStartTime);
-  started_timer_.async_wait([self = self_, module](boost::system::error_code cancelled) {
-    Container* container = *self;
-    if (cancelled || container == nullptr) return;
-    module->drop_code_pages();
-    container->started_timer_.expires_after(kStartTimeMax - kStartTime);
-    container->started_timer_.async_wait([module](boost::system::error_code again_cancelled) {
-      if (!again_cancelled) module->drop_code_pages();
-    });
-  });
+  services_.modules.note_start(module);
   const std::shared_ptr<gateway::Network> network = launch->network;
   stand_in_ = launch->stand_in;
   run_number_ = services_.next_run++;

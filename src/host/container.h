@@ -70,9 +70,6 @@ class Container final : Immovable {
   ~Container();
 
   void start();
-  // How long a start takes, more or less, and at most; then the code that only it needed leaves RAM (of 120 MB, a running Go
-  // operator maps 8).
-  static constexpr std::chrono::seconds kStartTime{3}, kStartTimeMax{15};
   // SIGTERM, the grace period, then the end.
   void stop();
   void stop_at_once();
@@ -103,7 +100,6 @@ class Container final : Immovable {
   Services& services_;
   guest::Lifecycle lifecycle_;
   boost::asio::steady_timer timer_;
-  boost::asio::steady_timer started_timer_;  // Twice a run, when its start may be over and when it is.
   std::shared_ptr<MemoryAccount> account_;
   std::shared_ptr<guest::Run> run_;
   std::uint64_t run_number_ = 0;

@@ -10,7 +10,7 @@
 namespace dormouse::host {
 
 ModuleStore::ModuleStore(boost::asio::io_context& loop, wasm::Engine& engine, Log& log, Options options)
-    : loop_(loop), engine_(engine), log_(log), options_(std::move(options)), loaders_(options_.loaders) {}
+    : loop_(loop), engine_(engine), log_(log), options_(std::move(options)), starts_timer_(loop), loaders_(options_.loaders) {}
 
 ModuleStore::~ModuleStore() {
   loaders_.stop();
@@ -45,6 +45,24 @@ void ModuleStore::load(const std::string& path, Done done) {
   });
 }
 
+void ModuleStore::note_start(const Module& module) {
+  const auto looking_at = starts_.next();
+  starts_.note(module, std::chrono::steady_clock::now().time_since_epoch());
+  if (starts_.next() != looking_at) look_after_starts();
+}
+
+void ModuleStore::look_after_starts() {
+  const auto next = starts_.next();
+  if (!next) return;
+  // A look that was to come later is not taken: this one comes before it.
+  starts_timer_.expires_at(std::chrono::steady_clock::time_point(*next));
+  starts_timer_.async_wait([this](boost::system::error_code cancelled) {
+    if (cancelled) return;
+    for (const Module& module : starts_.take_due(std::chrono::steady_clock::now().time_since_epoch())) module->drop_code_pages();
+    look_after_starts();
+  });
+}
+
 void ModuleStore::finish(const Key& key, Result<Module> loaded) {
   if (loaded) loaded_[key] = *loaded;
   std::erase_if(loaded_, [](const auto& entry) { return entry.second.expired(); });
@@ -57,7 +75,8 @@ void ModuleStore::warn_of_refused_code(const std::string& path, const wasm::Modu
   std::string& last = warned_[path];
   if (last == module.note()) return;
   last = module.note();
-  log_.warning("a module's compiled code is not used", {{"module", path}, {"reason", last}, {"instead", module.compiled_now() ? "compiled anew, into the cache" : "taken from the cache"}});
+  log_.warning("a module's compiled code is not used",
+               {{"module", path}, {"reason", last}, {"instead", module.compiled_now() ? "compiled anew, into the cache" : "taken from the cache"}});
 }
 
 }  // namespace dormouse::host

@@ -9,6 +9,7 @@
 // Threads: load() and its callback on the loop.
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 #include <functional>
@@ -19,6 +20,7 @@
 
 #include "base/log.h"
 #include "base/result.h"
+#include "host/start_code.h"
 #include "wasm/module.h"
 
 namespace dormouse::host {
@@ -38,12 +40,15 @@ class ModuleStore final : Immovable {
 
   // `done` is called from the loop, never from within load().
   void load(const std::string& path, Done done);
+  // A guest of this module starts now. Once it has, the module's code leaves RAM (StartCode): what is still needed comes back.
+  void note_start(const Module& module);
   // Whether a load is under way.
   bool busy() const { return !waiting_.empty(); }
 
  private:
   // What tells one version of a file from another: device, inode, size, change time.
   using Key = std::string;
+  void look_after_starts();
   void finish(const Key& key, Result<Module> loaded);
   void warn_of_refused_code(const std::string& path, const wasm::Module& module);
 
@@ -54,6 +59,8 @@ class ModuleStore final : Immovable {
   std::map<Key, std::weak_ptr<const wasm::Module>> loaded_;
   std::map<Key, std::vector<Done>> waiting_;
   std::map<std::string, std::string> warned_;  // By path: the last warning about it.
+  StartCode<const wasm::Module> starts_;
+  boost::asio::steady_timer starts_timer_;
   boost::asio::thread_pool loaders_;
 };
 
