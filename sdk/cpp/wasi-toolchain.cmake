@@ -32,6 +32,7 @@ set(missing)
 foreach(need
     "${llvm}/bin/clang++ clang-${DORMOUSE_LLVM_VERSION}"
     "${llvm}/bin/wasm-ld lld-${DORMOUSE_LLVM_VERSION}"
+    "${llvm}/bin/llvm-ar llvm-${DORMOUSE_LLVM_VERSION}"
     "${llvm}/lib/${triple}/libc++.a libc++-${DORMOUSE_LLVM_VERSION}-dev-wasm32"
     "${llvm}/lib/${triple}/libc++abi.a libc++abi-${DORMOUSE_LLVM_VERSION}-dev-wasm32"
     "${llvm}/lib/clang/${DORMOUSE_LLVM_VERSION}/lib/wasi/libclang_rt.builtins-wasm32.a libclang-rt-${DORMOUSE_LLVM_VERSION}-dev-wasm32"

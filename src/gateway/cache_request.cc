@@ -52,7 +52,7 @@ std::optional<Accepted> negotiate(const kube::Headers& headers, Verb verb, bool 
       const std::string_view parameter = http::trim_blanks(clause.substr(0, clause.find(';')));
       clause.remove_prefix(std::min(clause.find(';'), clause.size()));
       const std::size_t equals = parameter.find('=');
-      if (equals == std::string_view::npos) return std::nullopt;
+      if (equals == std::string_view::npos || equals + 1 == parameter.size()) return std::nullopt;
       const std::string_view key = parameter.substr(0, equals), value = parameter.substr(equals + 1);
       if (key == "as") as = value;
       else if (key == "g") group = value;

@@ -56,6 +56,7 @@ void Container::launch(ModuleStore::Module module) {
   services_.modules.note_start(module);
   const std::shared_ptr<gateway::Network> network = launch->network;
   stand_in_ = launch->stand_in;
+  network_ = network;
   run_number_ = services_.next_run++;
   run_ = std::make_shared<guest::Run>(guest::Run::Options{
       .module = std::move(module),
@@ -277,6 +278,7 @@ ContainerStatus Container::status() const {
   status.wakes = wakes_->totals();
   status.last_wake = wakes_->last();
   status.offload = offloaded();
+  if (const auto network = network_.lock()) status.api = network->counters().kube;
   status.last_termination = lifecycle_.last_termination();
   if (status.last_termination) status.message = status.last_termination->message;
   status.usage = run_ ? run_->usage() : guest::Run::Usage{};

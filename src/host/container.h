@@ -49,6 +49,7 @@ struct ContainerStatus {
   guest::WakeLog::Totals wakes;
   std::optional<guest::WakeLog::Wake> last_wake;
   wasi::StandIn::Counters offload;
+  gateway::KubeCounters api;               // Of the run under way.
   std::optional<guest::Termination> last_termination;
 };
 
@@ -107,6 +108,7 @@ class Container final : Immovable {
   std::string unhealthy_;                  // Why the run under way is being ended, if a probe says so.
   const std::shared_ptr<guest::SleepPolicy> sleep_;  // What it learns outlives a run.
   std::shared_ptr<wasi::StandIn> stand_in_;
+  std::weak_ptr<gateway::Network> network_;  // Of the run under way, which owns it.
   wasi::StandIn::Counters earlier_offload_;
   const std::shared_ptr<guest::WakeLog> wakes_ = std::make_shared<guest::WakeLog>();
   std::string module_digest_;

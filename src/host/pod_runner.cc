@@ -125,6 +125,7 @@ std::shared_ptr<gateway::Network> PodRunner::make_network(const pods::Container&
       .upstream = cluster_ != nullptr ? &cluster_->upstream : nullptr,
       .identity = identity_.get(),
       .cache = cluster_ != nullptr ? cluster_->cache : nullptr,
+      .prune_managed_fields = options_.pod.prune_managed_fields,
       .egress = std::move(*egress),
       .tls = services_.egress_tls,
       .offload = std::move(offload),

@@ -124,6 +124,17 @@ std::string metrics_text(const HostStatus& status) {
   for_each("dormouse_guest_dirty_bytes", "gauge", "What the last page-out had to write.", [](const auto& c) { return double(c.usage.dirty_bytes); });
   for_each("dormouse_guest_offloaded_polls_total", "counter", "Requests that the host made in the guest's stead while it slept.", [](const auto& c) { return double(c.offload.looks); });
   for_each("dormouse_guest_absorbed_wakeups_total", "counter", "Wake-ups that the guest was spared because what it looks at had not changed.", [](const auto& c) { return double(c.offload.absorbed); });
+  metrics.family("rest_client_requests_total", "counter", "Requests of the guest's run to the API server that were answered, from the shared cache or by it, by the hundreds of the code.");
+  for (const PodStatus& pod : status.pods) {
+    for (const ContainerStatus& container : pod.containers) {
+      for (std::size_t hundreds = 1; hundreds < std::size(container.api.responses); ++hundreds) {
+        if (const auto count = container.api.responses[hundreds]; count > 0) metrics.sample(fmt::format("{},code=\"{}xx\"", labels(pod, container), hundreds), double(count));
+      }
+    }
+  }
+  for_each("dormouse_guest_api_watches", "gauge", "Watches that the guest holds open.", [](const auto& c) { return double(c.api.watches_open); });
+  for_each("dormouse_guest_api_forbidden_total", "counter", "Requests of the guest's run that the API server answered with 403.", [](const auto& c) { return double(c.api.forbidden); });
+  for_each("dormouse_guest_api_received_bytes_total", "counter", "Bytes of the API server's answers that the guest's run has been given.", [](const auto& c) { return double(c.api.bytes_to_guest); });
   metrics.family("dormouse_wake_seconds", "histogram", "From what woke a guest to its first instruction, by where the guest was.");
   guest::DurationHistogram ram, disk;
   for (const PodStatus& pod : status.pods) {

@@ -8,6 +8,7 @@ namespace dormouse::host {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 HostStatus example() {
   HostStatus status;
@@ -53,6 +54,20 @@ TEST(StatusView, MetricsAreInPrometheusTextFormat) {
   EXPECT_THAT(text, HasSubstr("# TYPE dormouse_guest_restarts_total counter\n"));
   EXPECT_THAT(text, HasSubstr("dormouse_guest_restarts_total{namespace=\"ns\",pod=\"a\\\"b\\\\c\\nd\",container=\"main\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("dormouse_guest_cpu_seconds_total{namespace=\"ns\",pod=\"a\\\"b\\\\c\\nd\",container=\"main\"} 1.5\n"));
+}
+
+TEST(StatusView, WhatAGuestAsksOfTheAPIServerIsCounted) {
+  HostStatus status = example();
+  gateway::KubeCounters& api = status.pods[0].containers[0].api;
+  api.responses[2] = 12;
+  api.responses[4] = 3;
+  api.watches_open = 2;
+  const std::string text = metrics_text(status);
+  EXPECT_THAT(text, HasSubstr("# TYPE rest_client_requests_total counter\n"));
+  EXPECT_THAT(text, HasSubstr("rest_client_requests_total{namespace=\"ns\",pod=\"p\",container=\"main\",code=\"2xx\"} 12\n"));
+  EXPECT_THAT(text, HasSubstr("rest_client_requests_total{namespace=\"ns\",pod=\"p\",container=\"main\",code=\"4xx\"} 3\n"));
+  EXPECT_THAT(text, Not(HasSubstr("code=\"5xx\"")));
+  EXPECT_THAT(text, HasSubstr("dormouse_guest_api_watches{namespace=\"ns\",pod=\"p\",container=\"main\"} 2\n"));
 }
 
 TEST(StatusView, WhatIsOutOfRamIsTold) {

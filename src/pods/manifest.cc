@@ -315,6 +315,9 @@ void our_annotations(Object& map, Pod& pod) {
       const auto offload = parse_poll_offload(value);
       if (offload) pod.poll_offload = *offload;
       else map.error_at(key, offload.error().message);
+    } else if (key == kManagedFieldsAnnotation) {
+      pod.prune_managed_fields = value == "prune";
+      if (!pod.prune_managed_fields && value != "keep") map.error_at(key, fmt::format("\"{}\" is neither keep nor prune", value.substr(0, 60)));
     }
   }
 }

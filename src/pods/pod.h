@@ -138,6 +138,7 @@ struct Pod {
   std::vector<Volume> volumes;
   Nanoseconds timer_slack_max = kTimerSlackDefault;
   std::optional<PollOffload> poll_offload;  // Unset: each look is the guest's own.
+  bool prune_managed_fields = false;        // Of what it reads from the shared watch cache.
   std::optional<SleepMode> sleep;      // From its annotation; unset: the host's default.
   std::string origin;                  // "greeter.yaml:12", for messages; not part of what the pod is.
 
@@ -155,6 +156,8 @@ inline constexpr const char* kAllowEgressAnnotation = "dormouse.io/allow-egress"
 inline constexpr const char* kSleepAnnotation = "dormouse.io/sleep";               // See sleep.h.
 inline constexpr const char* kTimerSlackAnnotation = "dormouse.io/timer-slack";    // See waking.h.
 inline constexpr const char* kPollOffloadAnnotation = "dormouse.io/poll-offload";  // The same.
-inline constexpr const char* kAnnotations[] = {kAllowEgressAnnotation, kPollOffloadAnnotation, kSleepAnnotation, kTimerSlackAnnotation};
+// "prune": what comes from the shared watch cache comes without metadata.managedFields. "keep": as it is (the default).
+inline constexpr const char* kManagedFieldsAnnotation = "dormouse.io/managed-fields";
+inline constexpr const char* kAnnotations[] = {kAllowEgressAnnotation, kManagedFieldsAnnotation, kPollOffloadAnnotation, kSleepAnnotation, kTimerSlackAnnotation};
 
 }  // namespace dormouse::pods

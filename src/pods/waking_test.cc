@@ -50,5 +50,15 @@ TEST(Waking, AMistakeIsToldWithItsLine) {
   EXPECT_THAT(offload.error().message, HasSubstr("max-sleep=5m"));
 }
 
+TEST(ManagedFields, AreKeptUnlessTheAnnotationSaysPrune) {
+  const auto prunes = [](std::string_view annotation) { return parse_manifest(pod_with(annotation), "p.yaml", "default").value().pods.at(0).prune_managed_fields; };
+  EXPECT_TRUE(prunes("dormouse.io/managed-fields: prune"));
+  EXPECT_FALSE(prunes("dormouse.io/managed-fields: keep"));
+  EXPECT_FALSE(prunes("{}"));
+  const auto wrong = parse_manifest(pod_with("dormouse.io/managed-fields: drop"), "p.yaml", "default");
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().message, HasSubstr("p.yaml:6: metadata.annotations.dormouse.io/managed-fields \"drop\" is neither keep nor prune"));
+}
+
 }  // namespace
 }  // namespace dormouse::pods

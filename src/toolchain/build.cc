@@ -56,8 +56,8 @@ Result<std::string> rust_driver(const std::string& sdk) {
 }
 
 Result<void> build_cpp(const BuildOptions& options, const std::string& sdk, const std::string& source, const std::string& output) {
-  for (const char* program : {"cmake", "ninja", "clang++-19", "wasm-ld-19"}) {
-    if (auto there = need(program, "apt-get install cmake ninja-build clang-19 lld-19 wasi-libc libc++-19-dev-wasm32 libc++abi-19-dev-wasm32 libclang-rt-19-dev-wasm32"); !there) return there;
+  for (const char* program : {"cmake", "ninja", "clang++-19", "wasm-ld-19", "llvm-ar-19"}) {
+    if (auto there = need(program, "apt-get install cmake ninja-build clang-19 lld-19 llvm-19 wasi-libc libc++-19-dev-wasm32 libc++abi-19-dev-wasm32 libclang-rt-19-dev-wasm32"); !there) return there;
   }
   std::string key = source;
   std::ranges::replace(key, '/', '_');
