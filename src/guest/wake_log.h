@@ -21,7 +21,7 @@ namespace dormouse::guest {
 // Prometheus-like: how many took at most so long.
 class DurationHistogram {
  public:
-  static constexpr std::array<std::int64_t, 14> kBoundsUs = {10, 25, 50, 100, 250, 500, 1'000, 2'500, 5'000, 10'000, 25'000, 100'000, 1'000'000, 10'000'000};
+  static constexpr std::array<std::int64_t, 18> kBoundsUs = {10, 25, 50, 75, 100, 125, 150, 200, 250, 500, 1'000, 2'500, 5'000, 10'000, 25'000, 100'000, 1'000'000, 10'000'000};
   void add(Nanoseconds duration) {
     const std::int64_t us = duration.count() / 1000;
     std::size_t i = 0;

@@ -49,6 +49,11 @@ int SystemDisk::map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offs
 
 void SystemDisk::drop_cache(int fd) { (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); }
 
+bool SystemDisk::cached(std::byte* page) {
+  unsigned char there = 0;
+  return ::mincore(page, 1, &there) == 0 && (there & 1) != 0;
+}
+
 void SystemDisk::read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) { (void)::readahead(fd, static_cast<off64_t>(offset), bytes); }
 
 bool SystemDisk::cached(int fd, std::uint64_t offset) {

@@ -29,6 +29,22 @@ inline void append(PageRuns& runs, PageRun run) {
   }
 }
 
+// The pages of `runs` that are not in `others`.
+inline PageRuns without(const PageRuns& runs, const PageRuns& others) {
+  PageRuns left;
+  auto other = others.begin();
+  for (PageRun run : runs) {
+    while (run.count > 0) {
+      while (other != others.end() && other->end() <= run.first) ++other;
+      const std::uint32_t until = other == others.end() ? run.end() : std::clamp(other->first, run.first, run.end());
+      append(left, {run.first, until - run.first});
+      const std::uint32_t next = other == others.end() ? run.end() : std::clamp(other->end(), until, run.end());
+      run = {next, run.end() - next};
+    }
+  }
+  return left;
+}
+
 inline std::uint64_t page_count(const PageRuns& runs) {
   std::uint64_t pages = 0;
   for (const PageRun& run : runs) pages += run.count;

@@ -264,10 +264,14 @@ Result<void> PagedMemory::wake() {
   CHECK(state_ == State::PagedOut);
   const std::uint32_t stack_pages = pages_of(regions_.stack), head_pages = pages_of(head());
   ++store_.tally().wakes;
-  // The stack's last page is where each run begins: who finds it and both ends of what is beside it cached finds the rest.
+  // The stack's last page is where each run begins: who finds it and the end of what is beside it cached finds the rest.
   const PageRuns stack = stored_.runs(0, stack_pages), beside = stored_.runs(stack_pages, head_pages);
-  const auto cached = [this](std::uint32_t page) { return store_.disk().cached(file_.get(), std::uint64_t{page} * page_bytes()); };
-  const bool cold = (!stack.empty() && !cached(stack.back().end() - 1)) || (!beside.empty() && !(cached(beside.front().first) && cached(beside.back().end() - 1)));
+  const auto end_cached = [this](const PageRuns& runs) {
+    if (runs.empty()) return true;
+    const std::uint32_t last = runs.back().end() - 1;
+    return cipher_ ? store_.disk().cached(file_.get(), std::uint64_t{last} * page_bytes()) : store_.disk().cached(address_of(last));
+  };
+  const bool cold = !end_cached(stack) || !end_cached(beside);
   if (cold) {
     ++store_.tally().cold_wakes;
     read_ahead();
@@ -276,11 +280,10 @@ Result<void> PagedMemory::wake() {
     if (auto back = bring_back(0, static_cast<std::uint32_t>(file_pages_)); !back) return back;
   } else {
     // What the stack holds is wanted at once; and an error here is one that can still be answered.
-    if (auto read = touch(stack, MADV_POPULATE_READ); !read) return read;
+    const bool written = !cold && touch(written_, MADV_POPULATE_WRITE).has_value();
+    if (auto read = touch(written ? without(stack, written_) : stack, MADV_POPULATE_READ); !read) return read;
     if (cold) {
       if (auto read = touch(beside, MADV_POPULATE_READ); !read) return read;
-    } else {
-      (void)touch(written_, MADV_POPULATE_WRITE);  // What it cannot have it will fault for.
     }
   }
   state_ = State::Resident;
