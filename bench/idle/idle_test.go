@@ -24,7 +24,7 @@ const (
 	goOperators, rustOperators, pollers = 50, 30, 20
 	pollPeriod                          = 5 * time.Second
 	startTimeout                        = 6 * time.Minute
-	settle                              = 60 * time.Second // Slack has grown, polls are recognised, code of starts is gone.
+	settle                              = 120 * time.Second // Slack has grown, polls are recognised, code of starts is gone.
 )
 
 func TestIdle(t *testing.T) {

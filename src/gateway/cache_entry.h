@@ -66,10 +66,11 @@ class CacheEntry final : public kube::ExchangeSink, Immovable {
   // Timers and whatever readers' comings and goings have changed. Only from SharedCache::on_timer().
   void run(Nanoseconds now);
   // When run() is due next.
-  std::optional<Nanoseconds> deadline() const;
+  std::optional<Nanoseconds> due() const { return donor_dirty_ ? std::optional(Nanoseconds()) : deadline(); }
   void client_gone(const ApiClient& client);
 
  private:
+  std::optional<Nanoseconds> deadline() const;
   void on_response(int status, kube::Headers headers) override;
   void on_data(std::span<const std::byte> bytes) override;
   void on_end() override;

@@ -178,22 +178,22 @@ void SharedCache::on_timer() {
   for (auto& [alive, task] : std::exchange(soon_, {})) {
     if (!alive.expired()) task();
   }
-  std::vector<watchcache::CacheKey> keys;
+  std::vector<CacheEntry*> due;
   std::optional<Nanoseconds> next;
   const auto take = [&next](std::optional<Nanoseconds> when) {
     if (when && (!next || *when < *next)) next = when;
   };
-  keys.reserve(entries_.size());
-  for (const auto& [key, entry] : entries_) keys.push_back(key);
-  for (const watchcache::CacheKey& key : keys) {
-    if (const auto found = entries_.find(key); found != entries_.end()) found->second->run(now());
+  for (const auto& [key, entry] : entries_) {
+    if (const auto when = entry->due(); when && *when <= now()) due.push_back(entry.get());
   }
+  // One may end others; they stay in dead_ until the end of this, and their run() does nothing.
+  for (CacheEntry* const entry : due) entry->run(now());
   for (RoutedExchange* const exchange : std::set<RoutedExchange*>(waiting_)) {
     if (waiting_.contains(exchange) && exchange->give_up_at() <= now()) exchange->give_up();
   }
   review_rights();
   std::erase_if(dead_, [](const auto& entry) { return entry->readers() == 0; });
-  for (const auto& [key, entry] : entries_) take(entry->deadline());
+  for (const auto& [key, entry] : entries_) take(entry->due());
   for (const RoutedExchange* const exchange : waiting_) take(exchange->give_up_at());
   for (const auto& [right, open] : open_rights_) take(open.due);
   if (!soon_.empty()) take(now());

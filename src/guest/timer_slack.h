@@ -13,7 +13,7 @@
 //     after 10 s);
 //   - it never exceeds the pod's bound (annotation dormouse.io/timer-slack).
 // The moments chosen are multiples of a grid, so that the guests of a host wake together and the threads they run on
-// less often; one second at most, so that a thousand guests of 8 s of slack come in eight groups, not in one crowd.
+// less often; one second at most, so that a thousand guests of 30 s of slack come in thirty groups, not in one crowd.
 //
 // A late clock event is always legal (poll_oneoff, as poll(2), promises "not before"); the time a guest sees is true.
 //
