@@ -50,7 +50,7 @@ struct ApiClient {
   // Whose token goes along. Null once its owner has gone, and for requests with the host's own credentials: those are only forwarded.
   kube::Identity* identity = nullptr;
   std::unique_ptr<kube::Identity> owned_identity;  // Where it is nobody else's.
-  bool lazy_bookmarks = false;         // May sleep: is not woken for a bookmark alone.
+  bool may_sleep = false;              // Is not woken for a bookmark alone, nor for the end of a watch that nobody waits for.
   bool lists_before_watching = false;  // A list of his is followed by a watch, as an operator's is.
   bool prune_managed_fields = false;
   WriteLedger writes;

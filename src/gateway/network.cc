@@ -208,7 +208,7 @@ Network::Network(Options options)
       auto client = std::make_shared<ApiClient>();
       client->name = fmt::format("{}/{}", options_.identity->namespace_name(), options_.identity->service_account());
       client->identity = options_.identity;
-      client->lazy_bookmarks = client->lists_before_watching = true;
+      client->may_sleep = client->lists_before_watching = true;
       client->prune_managed_fields = options_.prune_managed_fields;
       caller_->front = options_.cache;
       caller_->client = std::move(client);

@@ -322,7 +322,7 @@ std::size_t RoutedExchange::read_piece(std::span<char> into) {
     }
     case State::Watch:
       // A bookmark alone wakes nobody who may sleep; it is made when there is something else to read.
-      if (watch_ == nullptr || (client_->lazy_bookmarks && watch_->at_boundary() && watch_->pending() == watchcache::Watch::Pending::Bookmark)) return 0;
+      if (watch_ == nullptr || (client_->may_sleep && watch_->at_boundary() && watch_->pending() == watchcache::Watch::Pending::Bookmark)) return 0;
       return watch_->read(into);
     default: return 0;
   }
@@ -367,9 +367,14 @@ void RoutedExchange::consumed(std::size_t bytes) {
 }
 
 void RoutedExchange::on_watch_pending(watchcache::Watch&, watchcache::Watch::Pending pending) {
-  if (pending == watchcache::Watch::Pending::Bookmark && client_->lazy_bookmarks) return;
+  using Pending = watchcache::Watch::Pending;
+  // Who may sleep is not woken for what can wait until something else comes.
+  if (client_->may_sleep && (pending == Pending::Bookmark || (pending == Pending::TimedOut && !wants_timeout()))) return;
   pump();
 }
+
+// client-go's 5 to 10 minutes (and no time-out at all) are the server's affair; kube-rs's 290 s are to come before its own end of patience.
+bool RoutedExchange::wants_timeout() const { return read_.query.timeout_seconds > 0 && read_.query.timeout_seconds < 300; }
 
 void RoutedExchange::revoke() {
   if (state_ != State::Watch) return;

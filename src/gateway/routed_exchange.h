@@ -71,6 +71,7 @@ class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcac
   void forward(Forwarded reason);
   void relay(Forwarded reason);
   bool may_join() const;
+  bool wants_timeout() const;
   void join();
   void leave_entry();
   void become(State state);

@@ -68,7 +68,7 @@ struct SharedCacheTest : testing::Test {
     auto made = std::make_shared<ApiClient>();
     made->name = std::move(name);
     made->identity = identities.back().get();
-    made->lists_before_watching = made->lazy_bookmarks = guest;
+    made->lists_before_watching = made->may_sleep = guest;
     return made;
   }
   Reading& ask(const std::shared_ptr<ApiClient>& who, std::string target, std::string method = "GET") {
@@ -177,6 +177,30 @@ TEST_F(SharedCacheTest, WhenRightsCannotBeLearnedNothingIsServed) {
   Reading& reading = ask(two, std::string(kPods) + "?resourceVersion=0");
   EXPECT_EQ(reading.text, "");
   EXPECT_EQ(upstream.last().request.bearer, "token-of-two");
+}
+
+TEST_F(SharedCacheTest, AGuestIsNotWokenForTheEndOfAWatchUnlessItWantsIt) {
+  const auto guest = client("guest"), native = client("native", false);
+  ask(guest, std::string(kPods));
+  come_up();
+  Reading& patient = ask(guest, watch_from(100) + "&timeoutSeconds=300");
+  Reading& kube_rs = ask(guest, watch_from(100) + "&timeoutSeconds=290");
+  Reading& outside = ask(native, watch_from(100) + "&timeoutSeconds=300");
+  upstream.streams[0]->data(bookmark(105, false));
+  pass(291s);
+  EXPECT_TRUE(kube_rs.ended);
+  EXPECT_TRUE(kube_rs.text.ends_with(bookmark(105, false))) << kube_rs.text;
+  EXPECT_FALSE(outside.ended);
+  pass(10s);
+  EXPECT_TRUE(outside.ended);
+  EXPECT_FALSE(patient.ended);
+  EXPECT_EQ(patient.text, "");
+  // Once there is something to wake for, the end comes with it.
+  ASSERT_TRUE(upstream.streams[0]->open());
+  upstream.streams[0]->data(event("ADDED", pod(110, "b")));
+  settle();
+  EXPECT_TRUE(patient.text.contains(R"("name":"b")")) << patient.text;
+  EXPECT_TRUE(patient.ended);
 }
 
 TEST_F(SharedCacheTest, RevokedRightsEndAnOpenWatchWithinThirtySeconds) {
