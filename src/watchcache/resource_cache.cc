@@ -339,10 +339,10 @@ bool ResourceCache::merge(std::vector<ObjectPtr>& objects, Revision revision) {
     append(std::move(entry));
   }
   trim();
-  if (log_.end() != from) offer(from);
-  // Who began at a revision in between may know an object that came and went meanwhile.
+  // Who began at a revision in between may know an object that came and went meanwhile. First, so that it sees nothing of this.
   const ApiStatus status = too_old_revision(before + 1, revision);
   end_watches(&status, [&](const Watch& watch) { return watch.phase_ == Watch::Phase::Log && before < watch.from_ && watch.from_ < revision; });
+  if (log_.end() != from) offer(from);
   wake_waits(false);
   return true;
 }

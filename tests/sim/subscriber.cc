@@ -117,8 +117,9 @@ void Subscriber::start() {
     if (!have_view_ || how < 2) list();
     request.from = position_;
   } else if (how < 7) {
-    // Somebody who has listed elsewhere, at any time.
-    const Revision revision = 1 + world_.random() % world_.model.revision();
+    // Somebody who has listed elsewhere, at any time; often a moment ago, which the cache may not have reached.
+    const Revision newest = world_.model.revision();
+    const Revision revision = newest - world_.random() % (world_.random() % 2 == 0 ? std::min<Revision>(newest, 8) : newest);
     for (std::size_t i = 0; i < view_.size(); ++i) {
       const State state = world_.model.at(i, revision);
       set(i, world_.model.in_class(class_, i, state) ? state : State{});
