@@ -224,9 +224,8 @@ void ResourceCache::offer(EventLog::Index from) {
   }
 }
 
-// Ends the streams of which `which` says so.
-void ResourceCache::end_watches(const ApiStatus* status, const std::function<bool(const Watch&)>& which) {
-  WatchList ending;
+// Ends the streams of which `which` says so; they are told later.
+void ResourceCache::end_watches(const ApiStatus* status, const std::function<bool(const Watch&)>& which, WatchList& ending) {
   for (WatchList* const list : {&idle_, &busy_}) {
     for (Watch* watch = list->first; watch != nullptr;) {
       Watch& one = *std::exchange(watch, watch->after_);
@@ -237,6 +236,9 @@ void ResourceCache::end_watches(const ApiStatus* status, const std::function<boo
       one.end(status);
     }
   }
+}
+
+void ResourceCache::tell_ended(WatchList& ending) {
   // A callback may read from any of them.
   while (ending.first != nullptr) {
     Watch& watch = *ending.first;
@@ -339,10 +341,13 @@ bool ResourceCache::merge(std::vector<ObjectPtr>& objects, Revision revision) {
     append(std::move(entry));
   }
   trim();
-  // Who began at a revision in between may know an object that came and went meanwhile. First, so that it sees nothing of this.
+  // Who began at a revision in between may know an object that came and went meanwhile. Before anybody is told of anything, for
+  // a callback may read from any: it sees nothing of this, and the others see it.
   const ApiStatus status = too_old_revision(before + 1, revision);
-  end_watches(&status, [&](const Watch& watch) { return watch.phase_ == Watch::Phase::Log && before < watch.from_ && watch.from_ < revision; });
+  WatchList ending;
+  end_watches(&status, [&](const Watch& watch) { return watch.phase_ == Watch::Phase::Log && before < watch.from_ && watch.from_ < revision; }, ending);
   if (log_.end() != from) offer(from);
+  tell_ended(ending);
   wake_waits(false);
   return true;
 }
@@ -354,7 +359,9 @@ void ResourceCache::reset(const ApiStatus* status) {
   objects_ = {};
   log_.clear();
   gaps_.clear();
-  end_watches(status, [](const Watch&) { return true; });
+  WatchList ending;
+  end_watches(status, [](const Watch&) { return true; }, ending);
+  tell_ended(ending);
   wake_waits(true);
 }
 

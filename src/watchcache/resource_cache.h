@@ -127,7 +127,8 @@ class ResourceCache final : Immovable {
   void append(LogEntry entry);
   void trim();
   void offer(EventLog::Index from);  // Shows new entries to those who have read all before.
-  void end_watches(const ApiStatus* status, const std::function<bool(const Watch&)>& which);
+  void end_watches(const ApiStatus* status, const std::function<bool(const Watch&)>& which, WatchList& ending);
+  void tell_ended(WatchList& ending);
   void wake_waits(bool fail_all);
   void set_timer(Watch& watch, std::optional<Nanoseconds> at);
   bool merge(std::vector<ObjectPtr>& objects, Revision revision);
