@@ -148,9 +148,9 @@ class Run {
     world_.suspect = cache_.ready() && cache_.revision() > model_.revision();
     lists_.clear();
     for (const auto& subscriber : subscribers_) {
-      if (world_.suspect) subscriber->forget();
-      else if (!subscriber->open()) subscriber->forget();
-      else subscriber->stop();  // It may have begun at a revision that is no more.
+      // It may have begun at a revision that is no more, and hold what is no more.
+      if (!world_.suspect) subscriber->stop();
+      subscriber->forget();
     }
   }
 

@@ -20,7 +20,10 @@ void World::refresh() {
     gaps.push_back({last_revision, cache.revision()});
     if (gaps.size() > 100) gaps.erase(gaps.begin());
   }
-  if (counters.replaces != replaces) floor = cache.revision();
+  if (counters.replaces != floor_of && cache.ready()) {  // Within a replacement's own callbacks it is not.
+    floor = cache.revision();
+    floor_of = counters.replaces;
+  }
   replaces = counters.replaces;
   resets = counters.resets;
   last_revision = cache.ready() ? cache.revision() : 0;

@@ -34,7 +34,8 @@ struct World {
   // Revisions that the cache has learned by lists alone: within (from, to) states in between may be missing.
   struct Gap { Revision from, to; };
   std::vector<Gap> gaps;
-  Revision floor = 0;           // Of the last list.
+  Revision floor = 0;           // Of the last list,
+  std::uint64_t floor_of = 0;   // which was this one.
   std::uint64_t replaces = 0, resets = 0;
   Revision last_revision = 0;
   // Notes what the reflector has done to the cache; to be called before anything is judged.
