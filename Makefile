@@ -54,7 +54,7 @@ sim-long: ## The same, 10^8 events (about ten minutes)
 	@scripts/build release
 	@build/bin/watchcache_sim --events 100000000
 
-sim-mutants: ## Each bug of tests/sim/mutants must be found by the simulator (about five minutes)
+sim-mutants: ## Each bug of tests/sim/mutants must be found by the simulator (about seven minutes)
 	@scripts/build release
 	@tests/sim/run_mutants.py build
 

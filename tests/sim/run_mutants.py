@@ -18,7 +18,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
-EVENTS = 10_000_000
+EVENTS = 60_000_000  # The rarest (lost_wakeup) needs 45 million, two minutes.
 
 
 def build(mutant, scratch, build_dir):
