@@ -103,7 +103,7 @@ void SharedCache::watch_closed(RoutedExchange& exchange) {
   const auto found = open_rights_.find({exchange.client().name, exchange.rights()});
   if (found == open_rights_.end()) return;
   found->second.exchanges.erase(&exchange);
-  if (found->second.exchanges.empty() && !found->second.asking) open_rights_.erase(found);
+  if (found->second.exchanges.empty()) open_rights_.erase(found);
 }
 
 void SharedCache::review_now(const std::string& who) {
@@ -116,33 +116,28 @@ void SharedCache::review_now(const std::string& who) {
 void SharedCache::review_rights() {
   std::vector<Right> due;
   for (const auto& [right, open] : open_rights_) {
-    if (!open.asking && open.due <= now()) due.push_back(right);
+    if (open.due <= now()) due.push_back(right);
   }
   for (const Right& right : due) {
     const auto found = open_rights_.find(right);
     if (found == open_rights_.end()) continue;
     const auto asker = std::ranges::find_if(found->second.exchanges, [](RoutedExchange* exchange) { return exchange->client().identity != nullptr; });
+    const std::uint64_t question = found->second.question = next_sequence();
     if (asker == found->second.exchanges.end()) {
-      reviewed(right, Verdict::Denied);
+      reviewed(right, question, Verdict::Denied);
       continue;
     }
-    found->second.asking = true;
     // The next time counts from the question: an answer that never comes is asked for again.
     found->second.due = now() + options_.review_interval;
-    reviews_.check_again(right.first, *(*asker)->client().identity, right.second, [this, right, alive = std::weak_ptr<bool>(alive_)](Verdict verdict) {
-      if (!alive.expired()) reviewed(right, verdict);
+    reviews_.check_again(right.first, *(*asker)->client().identity, right.second, [this, right, question, alive = std::weak_ptr<bool>(alive_)](Verdict verdict) {
+      if (!alive.expired()) reviewed(right, question, verdict);
     });
   }
 }
 
-void SharedCache::reviewed(const Right& right, Verdict verdict) {
+void SharedCache::reviewed(const Right& right, std::uint64_t question, Verdict verdict) {
   const auto found = open_rights_.find(right);
-  if (found == open_rights_.end()) return;
-  found->second.asking = false;
-  if (found->second.exchanges.empty()) {
-    open_rights_.erase(found);
-    return;
-  }
+  if (found == open_rights_.end() || found->second.question != question) return;
   const bool doubted = std::exchange(found->second.doubtful, verdict == Verdict::Denied);
   if (verdict == Verdict::Denied && !doubted) {
     found->second.due = now() + options_.denied_again;

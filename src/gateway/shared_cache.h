@@ -119,7 +119,7 @@ class SharedCache final : public ApiFront, Immovable {
   using Right = std::pair<std::string, kube::AccessAttributes>;
   struct OpenRight {
     Nanoseconds due{};
-    bool asking = false;
+    std::uint64_t question = 0;  // The one whose answer counts: the last.
     bool doubtful = false;  // Denied once.
     std::set<RoutedExchange*> exchanges;
   };
@@ -127,7 +127,7 @@ class SharedCache final : public ApiFront, Immovable {
   bool refused_in(const Refusals& refusals, const watchcache::CacheKey& key) const;
   void refuse_in(Refusals& refusals, const watchcache::CacheKey& key, Nanoseconds how_long);
   void review_rights();
-  void reviewed(const Right& right, kube::AccessReviews::Verdict verdict);
+  void reviewed(const Right& right, std::uint64_t question, kube::AccessReviews::Verdict verdict);
 
   const Clock& clock_;
   Log& log_;

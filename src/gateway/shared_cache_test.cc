@@ -50,7 +50,8 @@ struct SharedCacheTest : testing::Test {
   int null = ::open("/dev/null", O_WRONLY);
   Log log{{.fd = null}, clock};
   FakeUpstream upstream;
-  std::unique_ptr<SharedCache> cache = std::make_unique<SharedCache>(clock, log, upstream, SharedCache::Options{});
+  std::optional<Nanoseconds> alarm;  // When the cache last asked to be called.
+  std::unique_ptr<SharedCache> cache = std::make_unique<SharedCache>(clock, log, upstream, SharedCache::Options{.wake_at = [this](Nanoseconds when) { alarm = when; }});
   std::vector<std::unique_ptr<FakeIdentity>> identities;
   std::deque<Reading> readings;
   // Who may do what: "NAME VERB"; everybody may everything that is not here.
@@ -82,7 +83,7 @@ struct SharedCacheTest : testing::Test {
   void settle() {
     for (int i = 0; i < 10; ++i) {
       cache->on_timer();
-      while (reviewed < upstream.calls.size()) {
+      while (!silent && reviewed < upstream.calls.size()) {
         auto& call = upstream.calls[reviewed++];
         const std::string who = call.request.bearer->substr(std::string("token-of-").size());
         const std::size_t at = call.body.find(R"("verb":")") + 8;
@@ -116,7 +117,7 @@ struct SharedCacheTest : testing::Test {
     stream->data(objects + bookmark(revision, true));
     settle();
   }
-  bool unreachable = false;
+  bool unreachable = false, silent = false;  // The API server; the latter: reviews are not answered.
 };
 
 constexpr std::string_view kPods = "/api/v1/namespaces/ns/pods";
@@ -230,6 +231,27 @@ TEST_F(SharedCacheTest, ADenialThatIsNotSaidAgainEndsNothing) {
   pass(15s);
   EXPECT_FALSE(watch.ended);
   EXPECT_EQ(upstream.open_streams(), 1U);
+}
+
+TEST_F(SharedCacheTest, AReviewThatIsNotAnsweredKeepsNobodyBusyAndIsOneAnswer) {
+  const auto one = client("one");
+  ask(one, std::string(kPods));
+  come_up();
+  Reading& watch = ask(one, watch_from(100));
+  silent = true;
+  for (int i = 0; i < 46; ++i) {
+    pass(1s);
+    ASSERT_GT(alarm, clock.monotonic()) << i;
+  }
+  // What was asked three times meanwhile is denied once.
+  denied = {"one watch", "one list"};
+  silent = false;
+  settle();
+  EXPECT_FALSE(watch.ended);
+  pass(11s);
+  EXPECT_FALSE(watch.ended);
+  pass(1s);
+  EXPECT_TRUE(watch.ended);
 }
 
 TEST_F(SharedCacheTest, ADonorThatIsDeniedForLongerThanAStartOfTheApiServerGivesWay) {
