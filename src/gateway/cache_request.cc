@@ -21,6 +21,13 @@ namespace {
 // refused with 406, and SharedCache then remembers.
 bool is_built_in(std::string_view group) { return !group.contains('.') || group.ends_with(".k8s.io"); }
 
+bool changes_objects(const kube::Request& request, const RequestInfo& info) {
+  if (request.method != "POST" && request.method != "PUT" && request.method != "PATCH" && request.method != "DELETE") return false;
+  // Tokens and reviews are questions, a proxied request is somebody else's, and a dry run changes nothing.
+  return info.subresource != "token" && info.subresource != "proxy" && !info.api_group.starts_with("authorization.") && !info.api_group.starts_with("authentication.") &&
+         request.target.find("dryRun=") == std::string::npos;
+}
+
 }  // namespace
 
 std::string_view to_string(Forwarded reason) {
@@ -78,7 +85,10 @@ std::optional<Accepted> negotiate(const kube::Headers& headers, Verb verb, bool 
 
 ReadRequest read_request(const kube::Request& request) {
   const RequestInfo info = parse_request_info(request.method, request.target);
-  if (request.method != "GET") return {.reason = info.is_resource ? Forwarded::Write : Forwarded::NotAResource};
+  if (request.method != "GET") {
+    if (!info.is_resource) return {.reason = Forwarded::NotAResource};
+    return {.reason = Forwarded::Write, .written = changes_objects(request, info) ? watchcache::CacheKey{.group = info.api_group, .resource = info.resource}.group_resource() : std::string()};
+  }
   if (!info.is_resource || !info.subresource.empty()) return {.reason = Forwarded::NotAResource};
   if (request.has_body) return {.reason = Forwarded::Path};
 

@@ -55,6 +55,7 @@ struct CacheRequest {
 struct ReadRequest {
   std::optional<CacheRequest> cached;
   Forwarded reason = Forwarded::Path;  // Without `cached`.
+  std::string written;                 // The resource whose cached objects it may change ("deployments.apps"); empty: none.
 };
 ReadRequest read_request(const kube::Request& request);
 

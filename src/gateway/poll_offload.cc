@@ -72,6 +72,7 @@ PollOffload::Seen::Seen(PollOffload& offload, const kube::Request& request, cons
   const bool is_look = request.method == "GET" && !request.has_body && (info.verb == "get" || info.verb == "list");
   const std::lock_guard lock(offload.mutex_);
   id_ = offload.detector_.request(request, is_look);
+  if (!is_look) offload_ = nullptr;
 }
 
 void PollOffload::Seen::head(int status, const kube::Headers& headers) {
@@ -141,7 +142,7 @@ void PollOffload::begin_round() {
 void PollOffload::begin_look() {
   {
     const std::lock_guard lock(mutex_);
-    if (!detector_.offloading() || detector_.plan()->generation != generation_) return;  // The bell will ring for it.
+    if (!plan_is_ours()) return;  // The bell will ring for it.
     CHECK(*look_ < detector_.looks().size());
     request_ = detector_.looks()[*look_].request;
     ++counters_.looks;
@@ -199,7 +200,7 @@ void PollOffload::end_look(std::optional<OffloadDetector::Answer> answer) {
   std::optional<Nanoseconds> next_round;
   {
     const std::lock_guard lock(mutex_);
-    if (!detector_.offloading() || detector_.plan()->generation != generation_) return;
+    if (!plan_is_ours()) return;
     if (!answer) {
       detector_.failed();
       ++counters_.failed;
@@ -222,7 +223,7 @@ void PollOffload::wake_guest() {
   std::function<void()> wake;
   {
     const std::lock_guard lock(mutex_);
-    if (detector_.offloading() && detector_.plan()->generation == generation_) {  // A look took too long.
+    if (plan_is_ours()) {  // A look took too long.
       detector_.failed();
       ++counters_.failed;
     }

@@ -54,7 +54,6 @@ class PollOffload final : public wasi::StandIn, kube::ExchangeSink, Immovable {
   // --- One request of the guest, told by its session on the loop ---
   class Seen {
    public:
-    Seen() = default;
     Seen(PollOffload& offload, const kube::Request& request, const RequestInfo& info);
     void head(int status, const kube::Headers& headers);
     void body(std::span<const std::byte> bytes);
@@ -78,6 +77,8 @@ class PollOffload final : public wasi::StandIn, kube::ExchangeSink, Immovable {
   void on_writable() override {}
   void turn();
   void wait_until(Nanoseconds when, void (PollOffload::*then)());
+  // With the mutex held: what is under way is still of the detector's plan.
+  bool plan_is_ours() const { return detector_.offloading() && detector_.plan()->generation == generation_; }
   void begin_round();
   void begin_look();
   void ask_for_token();

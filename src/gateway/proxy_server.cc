@@ -44,7 +44,6 @@ class Server final : public ProxyServer {
     return {};
   }
   Tcp::endpoint endpoint() const override { return options_.endpoint; }
-  const KubeCounters& counters() const override { return counters_; }
 
  private:
   void accept() {
@@ -85,8 +84,7 @@ class Server final : public ProxyServer {
     std::array<unsigned char, 32> digest{};
     unsigned size = 0;
     CHECK(EVP_Digest(token.data(), token.size(), digest.data(), &size, EVP_sha256(), nullptr) == 1 && size == digest.size());
-    std::string name = "token:";
-    for (const unsigned char byte : digest) name += fmt::format("{:02x}", byte);
+    const std::string name = fmt::format("token:{:02x}", fmt::join(digest, ""));
     Known& known = clients_[name];
     known.used = ++uses_;
     if (known.client == nullptr) {
@@ -96,7 +94,7 @@ class Server final : public ProxyServer {
       known.client->identity = known.client->owned_identity.get();
       if (clients_.size() > options_.clients_max) forget_one(name);
     }
-    return clients_[name].client;
+    return known.client;
   }
   // The one that was idle for longest; what it has written is forgotten with it.
   void forget_one(const std::string& but) {

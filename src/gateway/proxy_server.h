@@ -18,7 +18,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
-#include "base/log.h"
 #include "base/result.h"
 #include "gateway/session.h"
 #include "http/tls.h"
@@ -29,7 +28,6 @@ class ProxyServer {
  public:
   struct Options {
     boost::asio::io_context& loop;
-    Log& log;
     kube::Upstream& upstream;
     ApiFront* front = nullptr;                          // Null: everything is forwarded.
     boost::asio::ip::tcp::endpoint endpoint;            // Port 0 takes a free one.
@@ -43,7 +41,6 @@ class ProxyServer {
   static Result<std::unique_ptr<ProxyServer>> create(Options options);
   virtual ~ProxyServer() = default;
   virtual boost::asio::ip::tcp::endpoint endpoint() const = 0;
-  virtual const KubeCounters& counters() const = 0;
 };
 
 }  // namespace dormouse::gateway

@@ -36,9 +36,9 @@ void RoutedExchange::ask_rights() {
   const CacheEntry* const entry = owner_.find(read_);
   // Who may list and watch all of an entry can lend his token to it.
   const bool lend = read_.query.verb != Verb::Get && (entry == nullptr || entry->key() == read_.key);
-  std::array<std::string_view, 3> verbs = {read_.rights.verb, "list", "watch"};
-  const int count = lend ? 3 : 1;
-  donor_verb_missing_ = !lend;
+  const std::array<std::string_view, 2> verbs = {read_.rights.verb, read_.query.verb == Verb::List ? "watch" : "list"};
+  const int count = lend ? 2 : 1;
+  may_donate_ = lend;
   verdicts_wanted_ = count;
   const std::weak_ptr<bool> alive = alive_;
   for (int i = 0; i < count; ++i) {
@@ -54,9 +54,8 @@ void RoutedExchange::ask_rights() {
 void RoutedExchange::on_verdict(int which, Verdict verdict) {
   if (state_ != State::Rights) return;
   if (which == 0) verdict_ = verdict;
-  else if (verdict != Verdict::Allowed) donor_verb_missing_ = true;
+  if (verdict != Verdict::Allowed) may_donate_ = false;
   if (--verdicts_wanted_ > 0) return;
-  may_donate_ = !donor_verb_missing_;
   if (verdict_ == Verdict::Allowed) return route();
   forward(verdict_ == Verdict::Denied ? Forwarded::Denied : Forwarded::ReviewFailed);
 }
@@ -346,7 +345,6 @@ void RoutedExchange::pump() {
     const std::size_t size = read_piece(std::span(piece).first(std::min(piece.size(), kWindowBytes - unconsumed_)));
     if (size == 0) break;
     unconsumed_ += size;
-    owner_.count().bytes_delivered += size;
     sink_->on_data(std::as_bytes(std::span(piece).first(size)));
     if (alive.expired()) return;
   }

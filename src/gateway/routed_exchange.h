@@ -102,7 +102,6 @@ class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcac
   Nanoseconds give_up_at_{};
   int verdicts_wanted_ = 0;
   Verdict verdict_ = Verdict::Unknown; // On what is asked for.
-  bool donor_verb_missing_ = false;
   CacheEntry* entry_ = nullptr;
   std::unique_ptr<kube::Exchange> inner_;
 

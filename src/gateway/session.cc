@@ -41,7 +41,7 @@ std::string bearer_token(const http::Headers& headers) {
     token = value.substr(value.find_first_not_of(' ', kScheme.size()));
   }
   const auto fits = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || std::string_view("-._~+/=").contains(c);
+    return http::is_digit(c) || http::is_alpha(c) || std::string_view("-._~+/=").contains(c);
   };
   return std::ranges::all_of(token, fits) ? token : std::string();
 }
@@ -236,8 +236,10 @@ void Session::begin_request() {
   if (request_.has_body && incoming.content_length) request_.headers.emplace_back("content-length", fmt::to_string(*incoming.content_length));
   const RequestInfo info = parse_request_info(request_.method, request_.target);
   watch_ = info.verb == "watch";
-  purpose_ = std::make_shared<const std::string>(info.text());
-  channel_->set_purpose(watch_ ? wasi::WakeCause::Kind::Watch : wasi::WakeCause::Kind::Answer, purpose_);
+  if (!caller_.own_tokens) {  // A guest; nobody asks why a native client woke.
+    purpose_ = std::make_shared<const std::string>(info.text());
+    channel_->set_purpose(watch_ ? wasi::WakeCause::Kind::Watch : wasi::WakeCause::Kind::Answer, purpose_);
+  }
   if (caller_.offload != nullptr) seen_ = std::make_unique<PollOffload::Seen>(*caller_.offload, request_, info);
   request_open_ = true;
   ++caller_.counters.requests_open;
@@ -363,7 +365,7 @@ void Session::on_data(std::span<const std::byte> bytes) {
 
 // If these are the bytes that wake the guest: says which object they are about.
 void Session::note_event(std::span<const std::byte> bytes) {
-  if (!watch_ || held_at_ < held_.size() || !channel_->wakes_next()) return;
+  if (!watch_ || purpose_ == nullptr || held_at_ < held_.size() || !channel_->wakes_next()) return;
   const std::string note = event_note({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   channel_->set_purpose(wasi::WakeCause::Kind::Watch, note.empty() ? purpose_ : std::make_shared<const std::string>(*purpose_ + ": " + note));
 }

@@ -26,9 +26,7 @@ std::unique_ptr<kube::Exchange> SharedCache::start(kube::Request request, std::s
   }
   if (read.cached) return std::make_unique<RoutedExchange>(*this, std::move(request), std::move(*read.cached), std::move(client), sink);
   ++counters_.forwarded[static_cast<std::size_t>(read.reason)];
-  if (read.reason == Forwarded::Write && WriteExchange::is_write(request)) {
-    return std::make_unique<WriteExchange>(upstream_, std::move(request), std::move(client), sink);
-  }
+  if (!read.written.empty()) return std::make_unique<WriteExchange>(upstream_, std::move(request), std::move(read.written), std::move(client), sink);
   return upstream_.start(std::move(request), sink);
 }
 

@@ -74,7 +74,6 @@ class SharedCache final : public ApiFront, Immovable {
     std::uint64_t forwarded[static_cast<std::size_t>(Forwarded::kCount)] = {};
     std::uint64_t relays = 0, joined = 0;  // Watches that began as the client's own stream, and went over to a cache.
     std::uint64_t donor_moves = 0, revoked = 0;
-    std::uint64_t bytes_delivered = 0;
   };
   // Memory is short: compresses what has not been read for longest, until so much is freed or all is cold. Yields the bytes freed. About 3 ms
   // a MB (zstd).
@@ -84,7 +83,6 @@ class SharedCache final : public ApiFront, Immovable {
   const kube::AccessReviews::Counters& review_counters() const { return reviews_.counters(); }
 
   // ---- For entries and exchanges ----
-  const Clock& clock() const { return clock_; }
   Nanoseconds now() const { return clock_.monotonic(); }
   Log& log() { return log_; }
   kube::Upstream& upstream() { return upstream_; }

@@ -5,24 +5,12 @@
 #include <utility>
 
 #include "gateway/cache_request.h"
-#include "gateway/request_info.h"
 #include "http/field_syntax.h"
 
 namespace dormouse::gateway {
 
-bool WriteExchange::is_write(const kube::Request& request) {
-  if (request.method != "POST" && request.method != "PUT" && request.method != "PATCH" && request.method != "DELETE") return false;
-  const RequestInfo info = parse_request_info(request.method, request.target);
-  // Tokens and reviews are questions, a proxied request is somebody else's, and a dry run changes nothing.
-  return info.is_resource && info.subresource != "token" && info.subresource != "proxy" && !info.api_group.starts_with("authorization.") &&
-         !info.api_group.starts_with("authentication.") && request.target.find("dryRun=") == std::string::npos;
-}
-
-WriteExchange::WriteExchange(kube::Upstream& upstream, kube::Request request, std::shared_ptr<ApiClient> client, kube::ExchangeSink& sink)
-    : client_(std::move(client)), sink_(sink) {
-  const RequestInfo info = parse_request_info(request.method, request.target);
-  resource_ = info.api_group.empty() ? info.resource : info.resource + "." + info.api_group;
-  ticket_ = client_->writes.begin(resource_);
+WriteExchange::WriteExchange(kube::Upstream& upstream, kube::Request request, std::string resource, std::shared_ptr<ApiClient> client, kube::ExchangeSink& sink)
+    : client_(std::move(client)), sink_(sink), resource_(std::move(resource)), ticket_(client_->writes.begin(resource_)) {
   inner_ = upstream.start(std::move(request), *this);
 }
 

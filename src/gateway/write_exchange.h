@@ -22,9 +22,8 @@ class WriteExchange final : public kube::Exchange, kube::ExchangeSink, Immovable
  public:
   static constexpr std::size_t kAnswerBytesMax = 2 * 1024 * 1024;  // Above what etcd takes by default; a longer answer's revision is not known.
 
-  // Whether it may change what a cache holds.
-  static bool is_write(const kube::Request& request);
-  WriteExchange(kube::Upstream& upstream, kube::Request request, std::shared_ptr<ApiClient> client, kube::ExchangeSink& sink);
+  // `resource`: see ReadRequest::written.
+  WriteExchange(kube::Upstream& upstream, kube::Request request, std::string resource, std::shared_ptr<ApiClient> client, kube::ExchangeSink& sink);
   ~WriteExchange() override;
 
   std::size_t write(std::span<const std::byte> bytes) override { return inner_->write(bytes); }
@@ -41,8 +40,8 @@ class WriteExchange final : public kube::Exchange, kube::ExchangeSink, Immovable
 
   const std::shared_ptr<ApiClient> client_;
   kube::ExchangeSink& sink_;
-  std::string resource_;
-  WriteLedger::Ticket ticket_ = 0;
+  const std::string resource_;
+  const WriteLedger::Ticket ticket_;
   int status_ = 0;
   std::optional<std::uint64_t> bytes_to_come_;  // Of an answer that says its length: its last byte tells the client that it is over.
   std::string answer_;

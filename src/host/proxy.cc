@@ -70,7 +70,7 @@ Result<void> run_proxy(ProxyOptions options, Log::Options log_options) {
     if (!context) return fail(context.error());
     tls = std::move(*context);
   }
-  auto server = gateway::ProxyServer::create({.loop = loop, .log = log, .upstream = **upstream, .front = cache ? &cache->cache() : nullptr, .endpoint = {asio::ip::address_v4::loopback(), options.port}, .tls = tls});
+  auto server = gateway::ProxyServer::create({.loop = loop, .upstream = **upstream, .front = cache ? &cache->cache() : nullptr, .endpoint = {asio::ip::address_v4::loopback(), options.port}, .tls = tls});
   if (!server) return fail(server.error());
   const std::string address = fmt::format("{}://127.0.0.1:{}", tls == nullptr ? "http" : "https", (*server)->endpoint().port());
   if (tls != nullptr) {
