@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/metrics_text.h"
+#include "host/host_answer.h"
 #include "host/text_table.h"
 
 namespace dormouse::host {
@@ -60,11 +61,8 @@ std::string cache_json(const SharedCache* cache) {
 }
 
 Result<std::string> cache_table(std::string_view text) {
-  boost::system::error_code problem;
-  const json::value value = json::parse(text, problem);
-  if (problem) return fail(ErrorCode::Corrupt, "the host's answer is not JSON: {}", problem.message());
-  std::vector<std::vector<std::string>> rows{{"RESOURCE", "NAMESPACE", "SELECTOR", "ENCODING", "STATE", "SUBSCRIBERS", "OBJECTS", "REVISION", "BYTES", "LOG", "AGE", "DONOR"}};
-  try {
+  return table_of(text, "cache", [](const json::value& value) -> Result<std::string> {
+    std::vector<std::vector<std::string>> rows{{"RESOURCE", "NAMESPACE", "SELECTOR", "ENCODING", "STATE", "SUBSCRIBERS", "OBJECTS", "REVISION", "BYTES", "LOG", "AGE", "DONOR"}};
     if (!value.at("enabled").as_bool()) return "this host runs without a watch cache\n";
     for (const json::value& entry : value.at("resources").as_array()) {
       const auto of = [&entry](const char* key) { return std::string(entry.at(key).as_string()); };
@@ -77,10 +75,8 @@ Result<std::string> cache_table(std::string_view text) {
                       fmt::format("{}", number("subscribers")), fmt::format("{}", number("objects")), of("revision"), size_text(number("bytes")), size_text(number("logBytes")),
                       fmt::format("{:.0f}s", number("ageSeconds")), or_dash(of("donor").substr(0, 40))});
     }
-  } catch (const std::exception& unexpected) {
-    return fail(ErrorCode::Corrupt, "the host's answer lacks a field ({}); are `dormouse cache` and the host of one version?", unexpected.what());
-  }
-  return text_table(rows);
+    return text_table(rows);
+  });
 }
 
 std::string cache_metrics(const SharedCache& cache) {

@@ -158,7 +158,7 @@ Result<void> Host::set_up() {
     return disk_.create_file(pages_->options().directory);
   };
   modules_ = std::make_unique<ModuleStore>(loop_, *engine_, log_, ModuleStore::Options{.compile = options_.compile, .imports = wasi::Process::imports()});
-  services_.emplace(Services{.loop = loop_, .clock = clock_, .log = log_, .engine = *engine_, .workers = *workers_, .modules = *modules_, .egress_tls = &egress_tls_, .memory_limit_default_bytes = kUnlimitedBytes, .sleep_default = {pods::SleepMode::Kind::Never}});
+  services_.emplace(Services{.loop = loop_, .clock = clock_, .log = log_, .engine = *engine_, .workers = *workers_, .modules = *modules_, .egress_tls = &egress_tls_, .memory_limit_default_bytes = kUnlimitedBytes});
   if (!bare()) {
     if (auto opened = open_pages(); !opened) return opened;
     if (auto watched = watch_sleep(); !watched) return watched;
@@ -168,7 +168,6 @@ Result<void> Host::set_up() {
 }
 
 Result<void> Host::open_pages() {
-  services_->sleep_default = {};
   if (!options_.sleep.empty()) {
     const auto mode = pods::parse_sleep(options_.sleep);
     if (!mode) return fail(Error(mode.error()).within("--sleep"));
@@ -343,6 +342,7 @@ void Host::apply(std::vector<pods::Pod> wanted) {
     slot.next = std::move(pod);
     if (slot.runner) slot.runner->stop();
   }
+  start_next();
   for (auto& [name, slot] : pods_) {
     if (names.contains(name)) continue;
     ++removed;
@@ -365,19 +365,23 @@ void Host::start_pod(const std::string& name, pods::Pod pod) {
   slot.runner = std::make_unique<PodRunner>(std::move(options), *services_, cluster_ ? &*cluster_ : nullptr);
   starts_.remove(name);
   starts_.add(name);
-  start_next();
 }
 
 // Thousands of pods start a few at a time.
 void Host::start_next() {
+  if (!starts_.busy()) return;
   const auto at_rest = [this](const std::string& name) {
     const auto found = pods_.find(name);
     return found == pods_.end() || !found->second.runner || found->second.runner->at_rest();
   };
   const bool short_of_memory = memory_watch_ && memory_watch_->short_of_memory();
-  for (const std::string& name : starts_.next(clock_.monotonic(), at_rest, short_of_memory)) {
-    const auto found = pods_.find(name);
-    if (found != pods_.end() && found->second.runner && !found->second.runner->stopping()) found->second.runner->start();
+  const auto turn = [&] { return starts_.next(clock_.monotonic(), at_rest, short_of_memory); };
+  // Who waits for a ConfigMap makes room at once.
+  for (std::vector<std::string> names = turn(); !names.empty(); names = turn()) {
+    for (const std::string& name : names) {
+      const auto found = pods_.find(name);
+      if (found != pods_.end() && found->second.runner && !found->second.runner->stopping()) found->second.runner->start();
+    }
   }
   if (!starts_.busy() || std::exchange(start_timer_armed_, true)) return;
   start_timer_.expires_after(StartQueue::kLookEvery);
@@ -415,6 +419,7 @@ void Host::settle() {
       it = pods_.erase(it);
     }
   }
+  start_next();
   const auto all = [&](auto&& holds) { return std::ranges::all_of(pods_, [&](const auto& entry) { return entry.second.runner && holds(*entry.second.runner); }); };
   if (!all([](const PodRunner& pod) { return pod.ended() || pod.hopeless(); })) return;
   if (pods_.empty() && !stopping_) return;  // All were removed by a reload; others may come.
@@ -485,18 +490,18 @@ HttpServer::Reply Host::answer(std::string_view target) {
 // `pod` is NAME or NAMESPACE/NAME.
 HttpServer::Reply Host::answer_why(std::string_view pod) const {
   const PodRunner* found = nullptr;
-  std::string candidates;
-  for (const auto& [name, slot] : pods_) {
-    if (!slot.runner || (name != pod && slot.runner->pod().name != pod)) continue;
-    candidates += (found == nullptr ? "" : ", ") + name;
-    found = slot.runner.get();
-    if (name == pod) {
-      candidates.clear();
-      break;
+  std::vector<std::string> candidates;
+  if (const auto exact = pods_.find(std::string(pod)); exact != pods_.end()) {
+    found = exact->second.runner.get();
+  } else {
+    for (const auto& [name, slot] : pods_) {
+      if (!slot.runner || slot.runner->pod().name != pod) continue;
+      candidates.push_back(name);
+      found = slot.runner.get();
     }
   }
   if (found == nullptr) return {.status = 404, .body = fmt::format("no pod \"{}\" runs here; `dormouse ps` lists those that do", pod)};
-  if (candidates.find(", ") != std::string::npos) return {.status = 404, .body = fmt::format("which pod \"{}\" is meant? There are {}", pod, candidates)};
+  if (candidates.size() > 1) return {.status = 404, .body = fmt::format("which pod \"{}\" is meant? There are {}", pod, fmt::join(candidates, ", "))};
   return {.content_type = "application/json", .body = wakes_json(found->wakes(), clock_.realtime())};
 }
 

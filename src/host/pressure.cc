@@ -11,27 +11,13 @@
 #include <string_view>
 #include <utility>
 
+#include "kube/file.h"
+
 namespace dormouse::host {
 namespace {
 
-constexpr std::size_t kFileBytesMax = 64 << 10;  // memory.stat is about 2 KiB.
 // Without privileges the kernel takes windows of a multiple of 2 s only (Linux 6.5, psi.rst).
 constexpr std::string_view kTrigger = "some 150000 2000000";
-
-Result<std::string> read_file(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file) return fail_errno(errno, path);
-  std::string text;
-  char part[4096];
-  while (text.size() < kFileBytesMax) {
-    const ssize_t got = ::read(file.get(), part, sizeof part);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(errno, path);
-    if (got == 0) break;
-    text.append(part, static_cast<std::size_t>(got));
-  }
-  return text;
-}
 
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
@@ -41,7 +27,7 @@ std::optional<std::uint64_t> number(std::string_view text) {
 }
 
 std::optional<std::uint64_t> read_number(const std::string& path) {
-  const auto text = read_file(path);
+  const auto text = kube::read_small_file(path);
   return text ? number(*text) : std::nullopt;  // "max" is no number: no limit.
 }
 
@@ -111,8 +97,8 @@ std::optional<Limit> tightest(const std::string& root, std::string name, const c
 HostMemory HostMemory::look(const KernelPaths& paths) {
   HostMemory memory;
   memory.statm_path_ = paths.proc + "/self/statm";
-  if (const auto text = read_file(paths.proc + "/meminfo")) memory.machine_bytes_ = field(*text, "MemTotal:").value_or(0) << 10;
-  const auto cgroups = read_file(paths.proc + "/self/cgroup");
+  if (const auto text = kube::read_small_file(paths.proc + "/meminfo")) memory.machine_bytes_ = field(*text, "MemTotal:").value_or(0) << 10;
+  const auto cgroups = kube::read_small_file(paths.proc + "/self/cgroup");
   const auto take = [&](Source source, std::optional<Limit> limit) {
     // v1 says 2^63 rounded down to pages for "no limit"; more than there is limits nothing either.
     if (!limit || limit->bytes >= (memory.machine_bytes_ != 0 ? memory.machine_bytes_ : std::uint64_t{1} << 62)) return;
@@ -143,7 +129,7 @@ std::string HostMemory::source() const {
 
 Result<std::uint64_t> HostMemory::used_bytes() const {
   if (source_ == Source::Process) {
-    const auto text = read_file(statm_path_);
+    const auto text = kube::read_small_file(statm_path_);
     if (!text) return fail(text.error());
     // "size resident shared …" in pages; resident without shared (file pages) is what is anonymous.
     const std::string_view all = *text;
@@ -157,7 +143,7 @@ Result<std::uint64_t> HostMemory::used_bytes() const {
   const bool v2 = source_ == Source::CgroupV2;
   const std::string usage_path = cgroup_folder_ + (v2 ? "/memory.current" : "/memory.usage_in_bytes");
   const auto usage = read_number(usage_path);
-  const auto stat = read_file(cgroup_folder_ + "/memory.stat");
+  const auto stat = kube::read_small_file(cgroup_folder_ + "/memory.stat");
   if (!usage) return fail(ErrorCode::Unavailable, "{}: cannot be read as a number", usage_path);
   if (!stat) return fail(stat.error());
   const std::uint64_t cache = field(*stat, v2 ? "inactive_file" : "total_inactive_file").value_or(0) + field(*stat, v2 ? "active_file" : "total_active_file").value_or(0);

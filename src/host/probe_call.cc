@@ -5,14 +5,11 @@
 #include <array>
 #include <chrono>
 
+#include "http/field_syntax.h"
 #include "http/status_line.h"
 
 namespace dormouse::host {
 namespace {
-
-bool same_name(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, [](char x, char y) { return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y)); });
-}
 
 std::string request_of(const pods::Probe& probe) {
   std::string text = "GET ";
@@ -25,7 +22,7 @@ std::string request_of(const pods::Probe& probe) {
   const std::pair<std::string, std::string> ours[] = {
       {"Host", fmt::format("localhost:{}", probe.port)}, {"User-Agent", "kube-probe/1.36"}, {"Accept", "*/*"}, {"Connection", "close"}};
   for (const auto& [name, value] : ours) {
-    if (std::ranges::none_of(probe.headers, [&](const auto& header) { return same_name(header.first, name); })) text += fmt::format("{}: {}\r\n", name, value);
+    if (std::ranges::none_of(probe.headers, [&](const auto& header) { return http::equal_ignoring_case(header.first, name); })) text += fmt::format("{}: {}\r\n", name, value);
   }
   for (const auto& [name, value] : probe.headers) text += fmt::format("{}: {}\r\n", name, value);
   return text + "\r\n";

@@ -33,7 +33,6 @@ class Prober final : Immovable {
 
   // The container is being stopped.
   void stopping() { probes_.stopping(); }
-  bool started() const { return probes_.started(); }
   bool ready() const { return probes_.ready(); }
 
  private:

@@ -8,7 +8,6 @@
 
 #include <fmt/format.h>
 
-#include <openssl/evp.h>
 
 #include <fstream>
 #include <optional>
@@ -19,6 +18,7 @@
 #include "host/http_server.h"
 #include "host/loop_cache.h"
 #include "http/self_signed.h"
+#include "kube/base64.h"
 #include "kube/upstream.h"
 
 namespace dormouse::host {
@@ -29,17 +29,10 @@ namespace {
 
 constexpr int kCertificateDays = 365;
 
-std::string base64(std::string_view text) {
-  std::string out((text.size() + 2) / 3 * 4 + 1, '\0');
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  out.resize(static_cast<std::size_t>(size));
-  return out;
-}
-
 Result<void> write_kubeconfig(const std::string& path, const std::string& server, const std::string& ca_pem) {
   std::ofstream file(path, std::ios::trunc);
   file << "apiVersion: v1\nkind: Config\ncurrent-context: dormouse\n"
-       << "clusters:\n- name: dormouse\n  cluster:\n    server: " << server << "\n    certificate-authority-data: " << base64(ca_pem) << "\n"
+       << "clusters:\n- name: dormouse\n  cluster:\n    server: " << server << "\n    certificate-authority-data: " << kube::base64(ca_pem) << "\n"
        << "contexts:\n- name: dormouse\n  context:\n    cluster: dormouse\n    user: \"\"\nusers: []\n";
   file.close();
   if (!file) return fail(ErrorCode::Unavailable, "--write-kubeconfig {}: cannot be written", path);

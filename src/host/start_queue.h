@@ -14,6 +14,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,10 +32,10 @@ class StartQueue {
 
   // To the end of the queue; nothing if it is in it or starting.
   void add(const std::string& name) {
-    if (!starting_.contains(name) && std::ranges::find(waiting_, name) == waiting_.end()) waiting_.push_back(name);
+    if (!starting_.contains(name) && queued_.insert(name).second) waiting_.push_back(name);
   }
   void remove(const std::string& name) {
-    std::erase(waiting_, name);
+    if (queued_.erase(name) > 0) std::erase(waiting_, name);
     starting_.erase(name);
   }
 
@@ -45,6 +46,7 @@ class StartQueue {
     while (!waiting_.empty() && starting_.size() < (short_of_memory ? 1 : kAtOnce)) {
       turn.push_back(std::move(waiting_.front()));
       waiting_.pop_front();
+      queued_.erase(turn.back());
       starting_.emplace(turn.back(), now);
     }
     return turn;
@@ -52,10 +54,10 @@ class StartQueue {
 
   // Whether next() must be asked again.
   bool busy() const { return !waiting_.empty(); }
-  std::size_t waiting() const { return waiting_.size(); }
 
  private:
   std::deque<std::string> waiting_;
+  std::set<std::string> queued_;                 // The same.
   std::map<std::string, Nanoseconds> starting_;  // Since when.
 };
 

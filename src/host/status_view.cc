@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "host/metrics_text.h"
+#include "host/host_answer.h"
 #include "host/text_table.h"
 #include "host/wakes_view.h"
 
@@ -64,11 +65,8 @@ std::string status_json(const HostStatus& status) {
 }
 
 Result<std::string> status_table(std::string_view text) {
-  boost::system::error_code problem;
-  const json::value value = json::parse(text, problem);
-  if (problem) return fail(ErrorCode::Corrupt, "the host's answer is not JSON: {}", problem.message());
-  std::vector<std::vector<std::string>> rows{{"NAMESPACE", "POD", "CONTAINER", "STATE", "READY", "RESTARTS", "MEMORY", "LIMIT", "CPU", "WAKES", "LAST WAKE", "AGE", "WOKEN BY"}};
-  try {
+  return table_of(text, "ps", [](const json::value& value) -> Result<std::string> {
+    std::vector<std::vector<std::string>> rows{{"NAMESPACE", "POD", "CONTAINER", "STATE", "READY", "RESTARTS", "MEMORY", "LIMIT", "CPU", "WAKES", "LAST WAKE", "AGE", "WOKEN BY"}};
     const double now = value.at("now").to_number<double>();
     for (const json::value& pod : value.at("pods").as_array()) {
       for (const json::value& container : pod.at("containers").as_array()) {
@@ -81,10 +79,8 @@ Result<std::string> status_table(std::string_view text) {
                         limit >= 4294967296.0 ? "-" : size_text(limit), fmt::format("{:.3f}s", number("cpuSeconds")), fmt::format("{}", number("wakeups")), age(number("lastWake"), now), age(number("startedAt"), now), text_of(container, "lastWakeCause")});
       }
     }
-  } catch (const std::exception& unexpected) {
-    return fail(ErrorCode::Corrupt, "the host's answer lacks a field ({}); are `dormouse ps` and the host of one version?", unexpected.what());
-  }
-  return text_table(rows);
+    return text_table(rows);
+  });
 }
 
 std::string metrics_text(const HostStatus& status) {

@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 
+#include "host/host_answer.h"
 #include "host/text_table.h"
 
 namespace dormouse::host {
@@ -68,11 +69,8 @@ std::string wakes_json(const PodWakes& wakes, Nanoseconds now) {
 }
 
 Result<std::string> wakes_table(std::string_view text) {
-  boost::system::error_code problem;
-  const json::value value = json::parse(text, problem);
-  if (problem) return fail(ErrorCode::Corrupt, "the host's answer is not JSON: {}", problem.message());
-  std::string out;
-  try {
+  return table_of(text, "why", [](const json::value& value) -> Result<std::string> {
+    std::string out;
     const double now = value.at("now").to_number<double>();
     for (const json::value& container : value.at("containers").as_array()) {
       std::uint64_t all = 0;
@@ -103,10 +101,8 @@ Result<std::string> wakes_table(std::string_view text) {
       }
       if (rows.size() > 1) out += text_table(rows);
     }
-  } catch (const std::exception& unexpected) {
-    return fail(ErrorCode::Corrupt, "the host's answer lacks a field ({}); are `dormouse why` and the host of one version?", unexpected.what());
-  }
-  return out;
+    return out;
+  });
 }
 
 }  // namespace dormouse::host

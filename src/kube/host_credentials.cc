@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kube/host_credentials.h"
 
-#include <openssl/evp.h>
 
 #include <boost/json.hpp>
 
 #include "base/log.h"
+#include "kube/base64.h"
 #include "kube/file.h"
 #include "kube/timestamp.h"
 
@@ -19,12 +19,6 @@ constexpr auto kExpiryMargin = std::chrono::seconds(10);    // A credential that
 
 std::string trimmed(std::string text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' ')) text.pop_back();
-  return text;
-}
-
-std::string base64(const std::string& bytes) {
-  std::string text((bytes.size() + 2) / 3 * 4, '\0');
-  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
   return text;
 }
 

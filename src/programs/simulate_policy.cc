@@ -6,7 +6,6 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
-#include <sstream>
 
 #include "guest/sleep_simulator.h"
 #include "programs/commands.h"
@@ -18,7 +17,7 @@ using guest::SimulatedPolicy;
 
 struct Replay {
   std::string source;
-  std::size_t guests = 0, waits = 0;
+  std::size_t guests = 0;
   std::vector<SimulatedPolicy> policies;  // The oracle last.
 };
 
@@ -30,7 +29,7 @@ Result<Replay> replay(const std::string& path) {
   const auto trace = guest::parse_trace(text, path);
   if (!trace) return fail(trace.error());
   if (trace->waits.empty()) return fail(ErrorCode::InvalidArgument, "{}: holds no wait; record for longer", path);
-  return Replay{path, trace->guests.size(), trace->waits.size(), guest::simulate(*trace)};
+  return Replay{path, trace->guests.size(), guest::simulate(*trace)};
 }
 
 double to_oracle(const SimulatedPolicy& policy, const SimulatedPolicy& oracle) { return oracle.cost > 0 ? policy.cost / oracle.cost : 1; }
