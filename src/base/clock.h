@@ -11,6 +11,7 @@
 namespace dormouse {
 
 using Nanoseconds = std::chrono::nanoseconds;
+constexpr double to_seconds(Nanoseconds time) { return static_cast<double>(time.count()) / 1e9; }
 
 class Clock {
  public:

@@ -48,7 +48,6 @@ class MemoryGovernor {
 
   explicit MemoryGovernor(std::uint64_t budget_bytes) : budget_bytes_(budget_bytes) {}
 
-  std::uint64_t budget_bytes() const { return budget_bytes_; }
   // True if decide() might ask for something; else the guests need not be listed.
   bool concerned(const Reading& reading) const;
   Decision decide(const Reading& reading, std::span<const Guest> guests);

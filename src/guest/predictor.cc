@@ -92,7 +92,7 @@ class Smoothing final : public Predictor {
 
   void on_event(Nanoseconds gap) override {
     if (gap < kAnswerTime) return;
-    const double seconds = static_cast<double>(gap.count()) / 1e9;
+    const double seconds = to_seconds(gap);
     if (++seen_ == 1) {
       level_ = seconds;
       return;

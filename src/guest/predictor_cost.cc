@@ -11,7 +11,7 @@ namespace {
 // Bucket b holds gaps of 2^(b/2) to 2^((b+1)/2) ms; the first also shorter ones, the last also longer ones.
 constexpr std::size_t kBuckets = 56;  // 2^28 ms are 74 h.
 // What is weighed against a stay in RAM, in seconds of it.
-constexpr double kCost = static_cast<double>(kBreakEven.count()) / 1e9;
+constexpr double kCost = to_seconds(kBreakEven);
 // A context's own counts weigh like so many events of all contexts, and those like so many of no knowledge at all.
 constexpr double kContextPrior = 4, kPrior = 2;
 // Half of what was learnt is forgotten in so many events of a context.
@@ -38,7 +38,7 @@ std::size_t bucket_of(double seconds) {
 class CostPredictor final : public Predictor {
  public:
   void on_event(Nanoseconds gap) override {
-    const std::size_t bucket = bucket_of(seconds(gap));
+    const std::size_t bucket = bucket_of(to_seconds(gap));
     auto& counts = counts_[context_];
     std::uint32_t total = 0;
     for (const std::uint8_t count : counts) total += count;
@@ -51,7 +51,7 @@ class CostPredictor final : public Predictor {
 
   Plan plan(const Wait& wait) const override {
     const double since = known_part(wait.since_event);
-    const double deadline = wait.until_deadline ? std::max(seconds(*wait.until_deadline), 0.0) : HUGE_VAL;
+    const double deadline = wait.until_deadline ? std::max(to_seconds(*wait.until_deadline), 0.0) : HUGE_VAL;
     const Masses masses = next_gap();
     double left = 0;  // Of probability: that the event has not come yet.
     for (std::size_t b = 0; b < kBuckets; ++b) left += beyond(masses, b, since);
@@ -96,10 +96,9 @@ class CostPredictor final : public Predictor {
   using Masses = std::array<double, kBuckets>;
   static constexpr std::size_t kContexts = 3;
 
-  static double seconds(Nanoseconds time) { return static_cast<double>(time.count()) / 1e9; }
 
   // Beyond all buckets nothing is known; it is as just before their end.
-  static double known_part(Nanoseconds since_event) { return std::clamp(seconds(since_event), 0.0, kEdges[kBuckets] * 0.99); }
+  static double known_part(Nanoseconds since_event) { return std::clamp(to_seconds(since_event), 0.0, kEdges[kBuckets] * 0.99); }
 
   static std::size_t context_of(Nanoseconds gap) {
     if (gap < std::chrono::milliseconds(256)) return 0;  // Amid a reconcile, or a burst.

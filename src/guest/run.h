@@ -100,6 +100,16 @@ class Run final : public Task {
     std::uint64_t paged_bytes = 0;            // In its page file.
     std::uint64_t dirty_bytes = 0;            // That the last page-out had to write.
     bool paged_out = false;
+    // What is counted over several runs: adds that of another.
+    void add_counts(const Usage& other) {
+      cpu += other.cpu;
+      wakeups += other.wakeups;
+      slices += other.slices;
+      preemptions += other.preemptions;
+      throttles += other.throttles;
+      page_outs += other.page_outs;
+      page_outs_failed += other.page_outs_failed;
+    }
   };
   Usage usage() const;
 

@@ -6,9 +6,7 @@
 namespace dormouse::guest {
 namespace {
 
-constexpr double kBreakEvenSeconds = static_cast<double>(kBreakEven.count()) / 1e9;
-
-double seconds(Nanoseconds time) { return static_cast<double>(time.count()) / 1e9; }
+constexpr double kBreakEvenSeconds = to_seconds(kBreakEven);
 
 // One wait under a plan: how long the guest was in RAM, how often it left, and where the wake-up met it.
 struct Outcome {
@@ -32,9 +30,9 @@ void add(SimulatedPolicy& sum, const TraceWait& wait, const Outcome& outcome) {
   sum.events += event;
   sum.cold_events += event && outcome.paged_out;
   sum.page_outs += outcome.page_outs;
-  sum.kept_byte_seconds += bytes * seconds(outcome.resident);
-  sum.all_byte_seconds += bytes * seconds(wait.woken - wait.parked);
-  sum.cost += bytes * (seconds(outcome.resident) + kBreakEvenSeconds * static_cast<double>(outcome.page_outs));
+  sum.kept_byte_seconds += bytes * to_seconds(outcome.resident);
+  sum.all_byte_seconds += bytes * to_seconds(wait.woken - wait.parked);
+  sum.cost += bytes * (to_seconds(outcome.resident) + kBreakEvenSeconds * static_cast<double>(outcome.page_outs));
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ std::string cache_json(const SharedCache* cache) {
     resources.emplace_back(json::object{
         {"group", entry.key.group}, {"version", entry.key.version}, {"resource", entry.key.resource}, {"namespace", entry.key.namespace_name}, {"labelSelector", entry.key.label_selector},
         {"fieldSelector", entry.key.field_selector}, {"encoding", encoding_of(entry.key)}, {"state", entry.state}, {"error", entry.error}, {"revision", fmt::to_string(entry.revision)},
-        {"subscribers", entry.watches}, {"readers", entry.readers}, {"donor", entry.donor}, {"ageSeconds", static_cast<double>(entry.age.count()) / 1e9}, {"objects", entry.objects},
+        {"subscribers", entry.watches}, {"readers", entry.readers}, {"donor", entry.donor}, {"ageSeconds", to_seconds(entry.age)}, {"objects", entry.objects},
         {"bytes", entry.bytes}, {"logEntries", entry.cache.log_entries}, {"logBytes", entry.cache.log_bytes}, {"events", entry.cache.events}, {"eventsDelivered", entry.cache.events_read},
         {"upstreamLists", entry.reflector.lists}, {"upstreamWatches", entry.reflector.watches}, {"failures", entry.reflector.failures}});
   }

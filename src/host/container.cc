@@ -125,14 +125,8 @@ void Container::on_unhealthy(std::string why, std::optional<Nanoseconds> grace) 
 
 void Container::on_run_ended(guest::Run::Ended ended) {
   const guest::Run::Usage usage = run_->usage();
-  earlier_usage_.cpu += usage.cpu;
-  earlier_usage_.wakeups += usage.wakeups;
-  earlier_usage_.slices += usage.slices;
-  earlier_usage_.preemptions += usage.preemptions;
-  earlier_usage_.throttles += usage.throttles;
+  earlier_usage_.add_counts(usage);
   earlier_usage_.last_wake = usage.last_wake;
-  earlier_usage_.page_outs += usage.page_outs;
-  earlier_usage_.page_outs_failed += usage.page_outs_failed;
   earlier_offload_ = offloaded();
   stand_in_.reset();
   prober_.reset();  // While the run that it talks to is still there.
@@ -234,13 +228,7 @@ void Container::stop_at_once() {
 
 wasi::StandIn::Counters Container::offloaded() const {
   wasi::StandIn::Counters counters = earlier_offload_;
-  if (!stand_in_) return counters;
-  const wasi::StandIn::Counters now = stand_in_->counters();
-  counters.looks += now.looks;
-  counters.absorbed += now.absorbed;
-  counters.changed += now.changed;
-  counters.failed += now.failed;
-  counters.slept_longest += now.slept_longest;
+  if (stand_in_) counters += stand_in_->counters();
   return counters;
 }
 
@@ -282,13 +270,7 @@ ContainerStatus Container::status() const {
   status.last_termination = lifecycle_.last_termination();
   if (status.last_termination) status.message = status.last_termination->message;
   status.usage = run_ ? run_->usage() : guest::Run::Usage{};
-  status.usage.cpu += earlier_usage_.cpu;
-  status.usage.wakeups += earlier_usage_.wakeups;
-  status.usage.slices += earlier_usage_.slices;
-  status.usage.preemptions += earlier_usage_.preemptions;
-  status.usage.throttles += earlier_usage_.throttles;
-  status.usage.page_outs += earlier_usage_.page_outs;
-  status.usage.page_outs_failed += earlier_usage_.page_outs_failed;
+  status.usage.add_counts(earlier_usage_);
   if (status.usage.last_wake.count() == 0) status.usage.last_wake = earlier_usage_.last_wake;
   status.ready = run_ != nullptr && (!prober_ || prober_->ready());
   switch (lifecycle_.state()) {

@@ -19,15 +19,13 @@ namespace {
 
 namespace json = boost::json;
 
-double seconds(Nanoseconds time) { return static_cast<double>(time.count()) / 1e9; }
-
 json::object to_json(const ContainerStatus& container) {
   json::object object{
       {"name", container.name}, {"image", container.image}, {"digest", container.module_digest}, {"state", container.state}, {"reason", container.reason},
-      {"ready", container.ready}, {"restarts", container.restarts}, {"startedAt", seconds(container.started_at)}, {"memoryBytes", container.usage.memory_bytes},
-      {"memoryPeakBytes", container.usage.memory_peak_bytes}, {"memoryLimitBytes", container.memory_limit_bytes}, {"cpuSeconds", seconds(container.usage.cpu)},
+      {"ready", container.ready}, {"restarts", container.restarts}, {"startedAt", to_seconds(container.started_at)}, {"memoryBytes", container.usage.memory_bytes},
+      {"memoryPeakBytes", container.usage.memory_peak_bytes}, {"memoryLimitBytes", container.memory_limit_bytes}, {"cpuSeconds", to_seconds(container.usage.cpu)},
       {"wakeups", container.usage.wakeups}, {"slices", container.usage.slices}, {"preemptions", container.usage.preemptions}, {"throttles", container.usage.throttles},
-      {"lastWake", seconds(container.usage.last_wake)}, {"lastWakeCause", container.last_wake ? cause_text(container.last_wake->cause) : std::string()},
+      {"lastWake", to_seconds(container.usage.last_wake)}, {"lastWakeCause", container.last_wake ? cause_text(container.last_wake->cause) : std::string()},
       {"idleWakeups", container.wakes.idle}, {"offloadedPolls", container.offload.looks}, {"absorbedWakeups", container.offload.absorbed},
       {"pagedOut", container.usage.paged_out}, {"pageOuts", container.usage.page_outs}, {"residentBytes", container.usage.resident_bytes}, {"pagedBytes", container.usage.paged_bytes}};
   if (container.cpu_limit_millis) object["cpuLimitMillis"] = *container.cpu_limit_millis;
@@ -35,7 +33,7 @@ json::object to_json(const ContainerStatus& container) {
     json::array backtrace;
     for (const std::string& frame : last->backtrace) backtrace.emplace_back(frame);
     object["lastTermination"] = json::object{{"reason", last->reason}, {"exitCode", last->exit_code}, {"message", last->message},
-                                             {"startedAt", seconds(last->started_at)}, {"finishedAt", seconds(last->finished_at)}, {"backtrace", std::move(backtrace)}};
+                                             {"startedAt", to_seconds(last->started_at)}, {"finishedAt", to_seconds(last->finished_at)}, {"backtrace", std::move(backtrace)}};
   }
   return object;
 }
@@ -58,7 +56,7 @@ std::string status_json(const HostStatus& status) {
     for (const ContainerStatus& container : pod.containers) containers.emplace_back(to_json(container));
     pods.emplace_back(json::object{{"namespace", pod.name_space}, {"name", pod.name}, {"serviceAccount", pod.service_account}, {"message", pod.message}, {"containers", std::move(containers)}});
   }
-  return json::serialize(json::object{{"now", seconds(status.now)}, {"pods", std::move(pods)},
+  return json::serialize(json::object{{"now", to_seconds(status.now)}, {"pods", std::move(pods)},
                                       {"host", json::object{{"loopWakeups", status.loop_wakeups}, {"workerWakeups", status.workers.worker_wakeups},
                                                             {"slices", status.workers.slices}, {"timerWakeups", status.workers.timer_wakeups},
                                                             {"upstreamConnections", status.upstream.connections_open}, {"upstreamStreams", status.upstream.streams_open}}}});
@@ -99,7 +97,7 @@ std::string metrics_text(const HostStatus& status) {
   for_each("dormouse_guest_restarts_total", "counter", "Restarts of the guest since the host began to run it.", [](const auto& c) { return double(c.restarts); });
   for_each("dormouse_guest_memory_bytes", "gauge", "Linear memory, tables, stream buffers and files charged to the guest.", [](const auto& c) { return double(c.usage.memory_bytes); });
   for_each("dormouse_guest_memory_limit_bytes", "gauge", "The guest's memory limit.", [](const auto& c) { return double(c.memory_limit_bytes); });
-  for_each("dormouse_guest_cpu_seconds_total", "counter", "CPU time of the guest.", [](const auto& c) { return seconds(c.usage.cpu); });
+  for_each("dormouse_guest_cpu_seconds_total", "counter", "CPU time of the guest.", [](const auto& c) { return to_seconds(c.usage.cpu); });
   metrics.family("dormouse_guest_wakeups_total", "counter", "Times the guest was resumed from a park, by cause.");
   for (const PodStatus& pod : status.pods) {
     for (const ContainerStatus& container : pod.containers) {
@@ -140,8 +138,8 @@ std::string metrics_text(const HostStatus& status) {
     }
   }
   const auto wake_bound = [](std::size_t i) { return static_cast<double>(guest::DurationHistogram::kBoundsUs[i]) / 1e6; };
-  metrics.histogram("from=\"ram\"", ram.counts, wake_bound, seconds(ram.sum));
-  metrics.histogram("from=\"disk\"", disk.counts, wake_bound, seconds(disk.sum));
+  metrics.histogram("from=\"ram\"", ram.counts, wake_bound, to_seconds(ram.sum));
+  metrics.histogram("from=\"disk\"", disk.counts, wake_bound, to_seconds(disk.sum));
   const auto single = [&](std::string_view name, std::string_view type, std::string_view help, double value) {
     metrics.family(name, type, help);
     metrics.sample("", value);
@@ -164,7 +162,7 @@ std::string metrics_text(const HostStatus& status) {
     single("dormouse_page_in_cold_total", "counter", "Wake-ups of guests whose page file had left the kernel's cache.", double(pages.cold_wakes));
     single("dormouse_page_in_total", "counter", "Wake-ups of guests that were out of RAM.", double(pages.wakes));
     metrics.family("dormouse_page_out_seconds", "histogram", "How long a page-out took, failed ones too.");
-    metrics.histogram("", pages.page_out_times, [](std::size_t i) { return seconds(paging::PageStore::kPageOutTimeBounds[i]); }, seconds(pages.page_out_time));
+    metrics.histogram("", pages.page_out_times, [](std::size_t i) { return to_seconds(paging::PageStore::kPageOutTimeBounds[i]); }, to_seconds(pages.page_out_time));
   }
   single("dormouse_upstream_connections", "gauge", "Open connections to the API server.", double(status.upstream.connections_open));
   single("dormouse_upstream_streams", "gauge", "Requests and watches under way to the API server.", double(status.upstream.streams_open));

@@ -16,8 +16,6 @@ namespace {
 namespace json = boost::json;
 using Kind = wasi::WakeCause::Kind;
 
-double seconds(Nanoseconds time) { return static_cast<double>(time.count()) / 1e9; }
-
 std::string duration(double seconds) {
   if (seconds < 1e-3) return fmt::format("{:.0f}us", seconds * 1e6);
   if (seconds < 1) return fmt::format("{:.1f}ms", seconds * 1e3);
@@ -32,8 +30,8 @@ std::string moment(double since_1970) {
 }
 
 json::object to_json(const guest::WakeLog::Wake& wake) {
-  return {{"at", seconds(wake.at)}, {"cause", wasi::to_string(wake.cause.kind)}, {"what", wake.cause.what ? *wake.cause.what : std::string()}, {"room", wake.cause.room},
-          {"text", cause_text(wake.cause)}, {"awakeSeconds", seconds(wake.awake)}, {"cpuSeconds", seconds(wake.cpu)}, {"active", wake.active}, {"pagedOut", wake.was_paged_out}, {"over", wake.over}};
+  return {{"at", to_seconds(wake.at)}, {"cause", wasi::to_string(wake.cause.kind)}, {"what", wake.cause.what ? *wake.cause.what : std::string()}, {"room", wake.cause.room},
+          {"text", cause_text(wake.cause)}, {"awakeSeconds", to_seconds(wake.awake)}, {"cpuSeconds", to_seconds(wake.cpu)}, {"active", wake.active}, {"pagedOut", wake.was_paged_out}, {"over", wake.over}};
 }
 
 }  // namespace
@@ -60,12 +58,12 @@ std::string wakes_json(const PodWakes& wakes, Nanoseconds now) {
     for (std::size_t i = 0; i < wasi::kWakeCauseKinds; ++i) totals[wasi::to_string(static_cast<Kind>(i))] = container.totals.by_cause[i];
     json::array recent;
     for (const auto& wake : container.recent) recent.emplace_back(to_json(wake));
-    const json::object offload{{"maxSleepSeconds", seconds(container.offload_max_sleep)}, {"looks", container.offload.looks}, {"absorbed", container.offload.absorbed},
+    const json::object offload{{"maxSleepSeconds", to_seconds(container.offload_max_sleep)}, {"looks", container.offload.looks}, {"absorbed", container.offload.absorbed},
                                {"changed", container.offload.changed}, {"failed", container.offload.failed}, {"sleptLongest", container.offload.slept_longest}};
     containers.emplace_back(json::object{{"offload", offload}, {"name", container.name}, {"wakeups", std::move(totals)}, {"idleWakeups", container.totals.idle},
-                                         {"timerSlackMaxSeconds", seconds(container.timer_slack_max)}, {"recent", std::move(recent)}});
+                                         {"timerSlackMaxSeconds", to_seconds(container.timer_slack_max)}, {"recent", std::move(recent)}});
   }
-  return json::serialize(json::object{{"now", seconds(now)}, {"namespace", wakes.name_space}, {"name", wakes.name}, {"containers", std::move(containers)}});
+  return json::serialize(json::object{{"now", to_seconds(now)}, {"namespace", wakes.name_space}, {"name", wakes.name}, {"containers", std::move(containers)}});
 }
 
 Result<std::string> wakes_table(std::string_view text) {

@@ -7,10 +7,19 @@
 
 #include <cerrno>
 
-#include "base/check.h"
 #include "paging/bus_guard.h"
 
 namespace dormouse::paging {
+
+namespace {
+
+// Whether it is time again for what happens at most once each `pause`; of those who ask at once, one is told so.
+bool take_turn(std::atomic<std::int64_t>& not_before_ns, Nanoseconds now, Nanoseconds pause) {
+  std::int64_t before = not_before_ns;
+  return now.count() >= before && not_before_ns.compare_exchange_strong(before, (now + pause).count());
+}
+
+}  // namespace
 
 Result<std::unique_ptr<PageStore>> PageStore::create(Options options, Disk& disk, Log& log) {
   struct statfs system{};
@@ -24,16 +33,6 @@ Result<std::unique_ptr<PageStore>> PageStore::create(Options options, Disk& disk
   return std::unique_ptr<PageStore>(new PageStore(std::move(options), disk, log, std::move(*scan)));
 }
 
-bool PageStore::reserve(std::uint64_t bytes) {
-  std::uint64_t stored = stored_bytes_.load(std::memory_order_relaxed);
-  do {
-    if (bytes > options_.budget_bytes || stored > options_.budget_bytes - bytes) return false;
-  } while (!stored_bytes_.compare_exchange_weak(stored, stored + bytes, std::memory_order_relaxed));
-  return true;
-}
-
-void PageStore::release(std::uint64_t bytes) { CHECK(stored_bytes_.fetch_sub(bytes, std::memory_order_relaxed) >= bytes); }
-
 void PageStore::note_page_out_time(Nanoseconds took) {
   tally_.page_out_time_ns += took.count();
   std::size_t i = 0;
@@ -43,8 +42,7 @@ void PageStore::note_page_out_time(Nanoseconds took) {
 
 void PageStore::report(const Error& error, Nanoseconds now) {
   constexpr Nanoseconds kSilence = std::chrono::minutes(1);
-  std::int64_t until = silent_until_ns_;
-  if (now.count() < until || !silent_until_ns_.compare_exchange_strong(until, (now + kSilence).count())) {
+  if (!take_turn(silent_until_ns_, now, kSilence)) {
     ++unreported_;
     return;
   }
@@ -53,22 +51,18 @@ void PageStore::report(const Error& error, Nanoseconds now) {
 
 void PageStore::trim_heap(Nanoseconds now) {
   constexpr Nanoseconds kPause = std::chrono::seconds(10);
-  std::int64_t before = no_trim_before_ns_;
-  if (now.count() < before || !no_trim_before_ns_.compare_exchange_strong(before, (now + kPause).count())) return;
-  ::malloc_trim(0);
+  if (take_turn(no_trim_before_ns_, now, kPause)) ::malloc_trim(0);
 }
 
 PageStore::Counters PageStore::counters() const {
-  Counters counters{.page_outs = tally_.page_outs,
-          .page_outs_failed = tally_.page_outs_failed,
-          .page_outs_refused = tally_.page_outs_refused,
-          .written_bytes = tally_.written_bytes,
-          .freed_bytes = tally_.freed_bytes,
-          .wakes = tally_.wakes,
-          .cold_wakes = tally_.cold_wakes,
-          .files = tally_.files,
-          .stored_bytes = stored_bytes_,
-          .page_out_time = Nanoseconds(tally_.page_out_time_ns.load())};
+  Counters counters{.page_outs_failed = tally_.page_outs_failed,
+                    .page_outs_refused = room_.refusals(),
+                    .written_bytes = tally_.written_bytes,
+                    .wakes = tally_.wakes,
+                    .cold_wakes = tally_.cold_wakes,
+                    .files = tally_.files,
+                    .stored_bytes = room_.used_bytes(),
+                    .page_out_time = Nanoseconds(tally_.page_out_time_ns.load())};
   for (std::size_t i = 0; i < counters.page_out_times.size(); ++i) counters.page_out_times[i] = tally_.page_out_times[i];
   return counters;
 }

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_account.h"
 #include "base/result.h"
 #include "base/types.h"
 #include "paging/disk.h"
@@ -40,13 +41,13 @@ class PageStore final : Immovable {
                                                                  std::chrono::microseconds(500), std::chrono::milliseconds(1),   std::chrono::milliseconds(5),
                                                                  std::chrono::milliseconds(25),  std::chrono::milliseconds(100)};
   struct Counters {
-    std::uint64_t page_outs = 0, page_outs_failed = 0, page_outs_refused = 0;  // Refused: by the budget.
-    std::uint64_t written_bytes = 0, freed_bytes = 0;
+    std::uint64_t page_outs_failed = 0, page_outs_refused = 0;                 // Refused: by the budget.
+    std::uint64_t written_bytes = 0;
     std::uint64_t wakes = 0, cold_wakes = 0;
     std::uint64_t files = 0, stored_bytes = 0;                                 // Now.
     Nanoseconds page_out_time{};                                               // Of all page-outs together, failed ones too.
     // How many took at most kPageOutTimeBounds[i]; the last: longer than all.
-    std::array<std::uint64_t, 9> page_out_times{};
+    std::array<std::uint64_t, kPageOutTimeBounds.size() + 1> page_out_times{};
   };
   Counters counters() const;
   const Options& options() const { return options_; }
@@ -61,12 +62,13 @@ class PageStore final : Immovable {
   // --- For PagedMemory ---
   Disk& disk() { return disk_; }
   const PageScan& scan() const { return *scan_; }
-  bool reserve(std::uint64_t bytes);
-  void release(std::uint64_t bytes);
+  // Room in the page files. A refusal is counted.
+  bool reserve(std::uint64_t bytes) { return room_.try_charge(bytes); }
+  void release(std::uint64_t bytes) { room_.release(bytes); }
   struct Tally {
-    std::atomic<std::uint64_t> page_outs{0}, page_outs_failed{0}, page_outs_refused{0}, written_bytes{0}, freed_bytes{0}, wakes{0}, cold_wakes{0}, files{0};
+    std::atomic<std::uint64_t> page_outs_failed{0}, written_bytes{0}, wakes{0}, cold_wakes{0}, files{0};
     std::atomic<std::int64_t> page_out_time_ns{0};
-    std::array<std::atomic<std::uint64_t>, 9> page_out_times{};
+    std::array<std::atomic<std::uint64_t>, kPageOutTimeBounds.size() + 1> page_out_times{};
   };
   Tally& tally() { return tally_; }
 
@@ -77,7 +79,7 @@ class PageStore final : Immovable {
   Disk& disk_;
   Log& log_;
   const std::unique_ptr<PageScan> scan_;
-  std::atomic<std::uint64_t> stored_bytes_{0};
+  MemoryAccount room_{options_.budget_bytes};
   std::atomic<std::int64_t> silent_until_ns_{0}, no_trim_before_ns_{0};
   std::atomic<std::uint64_t> unreported_{0};
   Tally tally_;

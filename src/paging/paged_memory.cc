@@ -137,7 +137,6 @@ Result<void> PagedMemory::store(const Plan& plan) {
     file_pages_ = pages;
   }
   if (!store_.reserve(plan.new_pages * page_bytes())) {
-    ++store_.tally().page_outs_refused;
     return fail(ErrorCode::ResourceExhausted, "page files have no room for another {} bytes: their limit is {} bytes (--page-budget)", plan.new_pages * page_bytes(), store_.options().budget_bytes);
   }
   for (const PageRun& run : plan.writes) {
@@ -162,7 +161,7 @@ int PagedMemory::map_part(std::span<std::byte> part, std::uint32_t first_page) {
   if (problem == 0) return 0;
   // Newer kernels change nothing when they fail; older ones may have taken the mapping away already. Its bytes are in the file.
   if (::msync(part.data(), part.size(), MS_ASYNC) == 0 || errno != ENOMEM) return problem;
-  CHECK(::mmap(part.data(), part.size(), PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
+  CHECK(SystemDisk().map(part.data(), part.size(), -1, 0) == 0);
   if (!bring_back(first_page, first_page + pages_of(part))) lost_ = true;
   return problem;
 }
@@ -205,9 +204,7 @@ Result<PagedMemory::Freed> PagedMemory::page_out(const Regions& regions) {
   }
   state_ = State::PagedOut;
   if (store_.options().drop_page_cache) store_.disk().drop_cache(file_.get());
-  ++store_.tally().page_outs;
   store_.tally().written_bytes += freed.written_bytes;
-  store_.tally().freed_bytes += freed.resident_bytes;
   return freed;
 }
 

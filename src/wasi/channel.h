@@ -12,6 +12,7 @@
 //   thread of the other side, without the lock held, and only mark or post.
 // Invariant: the bytes held are charged to the guest's MemoryAccount and at most the capacity a direction.
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -55,6 +56,7 @@ class Channel final : Immovable {
   Readiness readiness() const;
   // What the stream carries, if the host has said so: for the record of why the guest woke, and what its activity is.
   WakeCause purpose() const;
+  WakeCause::Kind purpose_kind() const { return purpose_.load(std::memory_order_relaxed); }
   // Called whenever readiness may have improved. Set before the channel is handed to the host; called on the host's thread.
   void set_guest_waker(std::function<void()> waker);
 
@@ -123,7 +125,7 @@ class Channel final : Immovable {
   bool notify_data_ = true;            // The host has seen what was written so far: tell it of more.
   mutable bool notify_room_ = false;   // The host found too little room: tell it when there is more.
   Errno failure_ = Errno::Success;
-  WakeCause::Kind purpose_ = WakeCause::Kind::Other;
+  std::atomic<WakeCause::Kind> purpose_{WakeCause::Kind::Other};  // Written under the lock, with its text.
   std::shared_ptr<const std::string> purpose_text_;
 };
 

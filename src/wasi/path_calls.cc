@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // path_*, but for path_open: names made, removed, moved and looked at. Resolution is path_resolution.h's.
 
+#include "base/utf8.h"
 #include "wasi/calls.h"
 #include "wasi/path_resolution.h"
 
@@ -142,7 +143,7 @@ Errno path_symlink(ProcessState& process, Memory memory, u32 target, u32 target_
   if (!text) return text.error();
   if (text->empty()) return Errno::NoEnt;
   if (text->find('\0') != std::string_view::npos) return Errno::Inval;
-  if (!is_valid_utf8(*text)) return Errno::IlSeq;
+  if (!is_utf8(*text)) return Errno::IlSeq;
   if (text->front() == '/') return Errno::NotCapable;
   if (const Errno error = check_vacant(*place); error != Errno::Success) return error;
   if (place->trailing_slash) return Errno::NoEnt;

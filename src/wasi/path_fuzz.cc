@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/utf8.h"
 #include "wasi/path_resolution.h"
 #include "wasi/tree_builder.h"
 
@@ -56,7 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (resolved->parent != nullptr) {
       CHECK(lies_below(*resolved->parent, *start));
       CHECK(resolved->name != ".." && resolved->name != "." && !resolved->name.empty() && resolved->name.find('/') == std::string::npos);
-      CHECK(is_valid_utf8(resolved->name));
+      CHECK(is_utf8(resolved->name));
     }
   }
   return 0;

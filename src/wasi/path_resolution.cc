@@ -136,11 +136,9 @@ std::expected<Resolved, Errno> resolve(const PathStart& start, std::string_view 
   if (path.empty()) return std::unexpected(Errno::NoEnt);
   if (path.size() > kPathBytesMax) return std::unexpected(Errno::NameTooLong);
   if (path.find('\0') != std::string_view::npos) return std::unexpected(Errno::Inval);
-  if (!is_valid_utf8(path)) return std::unexpected(Errno::IlSeq);
+  if (!is_utf8(path)) return std::unexpected(Errno::IlSeq);
   if (path.front() == '/') return std::unexpected(Errno::NotCapable);
   return Walk(start).run(path, last_link);
 }
-
-bool is_valid_utf8(std::string_view text) { return is_utf8(text); }
 
 }  // namespace dormouse::wasi

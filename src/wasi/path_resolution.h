@@ -47,6 +47,4 @@ enum class LastLink : std::uint8_t {
 // Errors: NoEnt (also the empty path), NotDir, Loop, NameTooLong, NotCapable (leads outside, or absolute), IlSeq (not UTF-8), Inval (a NUL).
 std::expected<Resolved, Errno> resolve(const PathStart& start, std::string_view path, LastLink last_link);
 
-bool is_valid_utf8(std::string_view text);
-
 }  // namespace dormouse::wasi

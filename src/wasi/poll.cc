@@ -203,7 +203,7 @@ std::optional<WakeCause> ProcessState::wake_cause(Nanoseconds now) {
 }
 
 void ProcessState::count_kube_activity(const Channel& channel) {
-  const WakeCause::Kind kind = channel.purpose().kind;
+  const WakeCause::Kind kind = channel.purpose_kind();
   if (kind == WakeCause::Kind::Watch || kind == WakeCause::Kind::Answer) ++counters.kube_activity;
 }
 

@@ -37,6 +37,14 @@ class StandIn {
     std::uint64_t changed = 0;          // Times it was woken because an answer differed,
     std::uint64_t failed = 0;           // because a look failed,
     std::uint64_t slept_longest = 0;    // or because it had slept as long as it may.
+    Counters& operator+=(const Counters& other) {
+      looks += other.looks;
+      absorbed += other.absorbed;
+      changed += other.changed;
+      failed += other.failed;
+      slept_longest += other.slept_longest;
+      return *this;
+    }
   };
   virtual Counters counters() const = 0;
 };

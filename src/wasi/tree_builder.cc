@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "base/utf8.h"
 #include "wasi/path_resolution.h"
 
 namespace dormouse::wasi {
@@ -32,7 +33,7 @@ Result<std::vector<std::string_view>> split(std::string_view path) {
     const std::string_view name = rest.substr(0, length);
     rest.remove_prefix(std::min(length + 1, rest.size()));
     if (name.empty()) continue;
-    if (name == "." || name == ".." || name.size() > Directory::kNameBytesMax || name.find('\0') != name.npos || !is_valid_utf8(name)) {
+    if (name == "." || name == ".." || name.size() > Directory::kNameBytesMax || name.find('\0') != name.npos || !is_utf8(name)) {
       return fail(ErrorCode::InvalidArgument, "{}: \"{}\" is no name for a file or folder", path, name);
     }
     names.push_back(name);
@@ -104,7 +105,7 @@ class FolderCopy {
 
  private:
   Result<void> copy_entry(int folder, const std::string& name, const std::string& path, Directory& into, unsigned depth) {
-    if (!is_valid_utf8(name)) return fail(ErrorCode::InvalidArgument, "{}: the name is not UTF-8, which WASI paths are; rename it", path);
+    if (!is_utf8(name)) return fail(ErrorCode::InvalidArgument, "{}: the name is not UTF-8, which WASI paths are; rename it", path);
     if (++entries_ > limits_.entries_max) return fail(ErrorCode::ResourceExhausted, "{}: more than {} files and folders are not copied", path, limits_.entries_max);
     struct stat stat {};
     if (::fstatat(folder, name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno(errno, path);
