@@ -166,7 +166,7 @@ void RoutedExchange::relay(Forwarded reason) {
 void RoutedExchange::on_response(int status, kube::Headers headers) {
   if (status == 200) {
     for (const auto& [name, value] : headers) {
-      if (name == "content-type" && value.starts_with(read_.key.encoding == watchcache::Encoding::Json ? "application/json" : "application/vnd.kubernetes.protobuf")) {
+      if (name == "content-type" && value.starts_with(read_.key.list_content_type())) {
         decoder_.emplace(read_.key.encoding);
       }
     }

@@ -13,11 +13,10 @@ std::string CacheKey::path() const {
 
 std::string CacheKey::group_resource() const { return group.empty() ? resource : resource + "." + group; }
 
-std::string_view CacheKey::accept() const {
-  if (encoding == Encoding::Protobuf) {
-    return metadata_only ? "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1" : "application/vnd.kubernetes.protobuf";
-  }
-  return metadata_only ? "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1" : "application/json";
+std::string CacheKey::accept(bool list) const {
+  std::string accept(list_content_type());
+  if (metadata_only) accept += list ? ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" : ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+  return accept;
 }
 
 std::string_view CacheKey::list_content_type() const { return encoding == Encoding::Protobuf ? "application/vnd.kubernetes.protobuf" : "application/json"; }

@@ -25,9 +25,10 @@ struct CacheKey {
   std::string path() const;
   // "deployments.apps", as the API server's messages name it.
   std::string group_resource() const;
-  // What the upstream request accepts: exactly this encoding, so that an answer is never of another one.
-  std::string_view accept() const;
-  // Content types of answers to readers.
+  // What the upstream request accepts: exactly this encoding, so that an answer is never of another one. `list`: of the LIST, which is made
+  // of metadata by another name.
+  std::string accept(bool list) const;
+  // Content types of answers, the API server's and those to readers.
   std::string_view list_content_type() const;
   std::string_view watch_content_type() const;
 

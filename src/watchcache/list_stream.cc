@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watchcache/list_stream.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "base/check.h"
@@ -20,16 +18,17 @@ std::size_t body_size(const Object& object, bool pruned) { return pruned ? objec
 
 ListStream::ListStream(ObjectSet snapshot, Revision revision, Encoding encoding, std::string_view list_kind, std::string_view api_version, Options options)
     : snapshot_(std::move(snapshot)), revision_(revision), encoding_(encoding), options_(std::move(options)) {
+  const std::uint64_t items = items_size();
   if (encoding_ == Encoding::Json) {
     head_ = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{}"}},"items":[)", list_kind, api_version, revision_);
   } else {
     std::string meta, list;
     append_bytes_field(meta, 2, fmt::to_string(revision_));
     append_bytes_field(list, 1, meta);
-    append_envelope_head(head_, api_version, list_kind, list.size() + items_size());
+    append_envelope_head(head_, api_version, list_kind, list.size() + items);
     head_ += list;
   }
-  head_size_ = head_.size();
+  size_ = head_.size() + items + (encoding_ == Encoding::Json ? kJsonTail.size() : 0);
   parts_[0] = head_;
   part_count_ = 1;
 }
@@ -62,8 +61,6 @@ std::uint64_t ListStream::items_size() const {
   }
   return size;
 }
-
-std::uint64_t ListStream::size() const { return head_size_ + items_size() + (encoding_ == Encoding::Json ? kJsonTail.size() : 0); }
 
 std::string_view ListStream::peek() {
   if (part_count_ == 0 && !load()) return {};

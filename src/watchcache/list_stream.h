@@ -28,10 +28,11 @@ class ListStream final : Immovable {
   std::size_t read(std::span<char> into);
   bool over() { return peek().empty(); }
 
-  // The whole body's size: with it the answer needs no chunks. Costs a pass over the snapshot.
-  std::uint64_t size() const;
+  // The whole body's size: with it the answer needs no chunks.
+  std::uint64_t size() const { return size_; }
   Revision revision() const { return revision_; }
 
+  // Costs a pass over the snapshot.
   ListStream(ObjectSet snapshot, Revision revision, Encoding encoding, std::string_view list_kind, std::string_view api_version, Options options);
   ~ListStream();
 
@@ -46,7 +47,7 @@ class ListStream final : Immovable {
   const Options options_;
   ObjectSet::Position position_;
   std::string head_, separator_, scratch_;
-  std::size_t head_size_ = 0;
+  std::uint64_t size_ = 0;
   std::string_view parts_[2];
   std::uint8_t part_ = 0, part_count_ = 0;
   std::size_t offset_ = 0;

@@ -79,7 +79,6 @@ void Object::account(bool add) const {
                                    (uid_.capacity() > 15 ? uid_.capacity() + kAllocatorBytes : 0) + labels_.bytes());
   if (compressed_) {
     pool_->compressed_bytes += sign * stored_;
-    pool_->compressed_from += sign * size_;
   } else {
     pool_->plain_bytes += sign * size_;
   }

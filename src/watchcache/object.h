@@ -33,8 +33,7 @@ struct ObjectPool {
   const Encoding object_encoding;
   const bool zero_on_free;            // Secrets.
   std::uint64_t plain_bytes = 0;      // Of objects held as they are.
-  std::uint64_t compressed_bytes = 0; // Of the others,
-  std::uint64_t compressed_from = 0;  // and what they were.
+  std::uint64_t compressed_bytes = 0; // Of the others.
   std::uint64_t objects = 0;
   std::uint64_t overhead_bytes = 0;   // Names, labels, the objects themselves.
 

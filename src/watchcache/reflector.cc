@@ -119,16 +119,11 @@ void Reflector::begin(Phase phase, Nanoseconds now) {
       break;
     case Phase::Probe:
       state_ = State::Probing;
-      ++counters_.probes;
       break;
     case Phase::None: CHECK(false);
   }
-  std::string accept(cache_.options().key.accept());
   // Of a list, the API server makes a list of metadata or refuses (406).
-  constexpr std::string_view kMetadata = "as=PartialObjectMetadata";
-  const std::size_t at = accept.find(kMetadata);
-  if ((phase == Phase::Page || phase == Phase::Probe) && at != std::string::npos) accept.insert(at + kMetadata.size(), "List");
-  start_ = Action{Action::Kind::Start, target(phase), std::move(accept)};
+  start_ = Action{Action::Kind::Start, target(phase), cache_.options().key.accept(phase == Phase::Page || phase == Phase::Probe)};
 }
 
 void Reflector::drop_request() {
@@ -170,8 +165,7 @@ void Reflector::on_response(int status, const Headers& headers, Nanoseconds now)
   for (const auto& [name, value] : headers) {
     if (name == "retry-after") std::from_chars(value.data(), value.data() + value.size(), retry_after_seconds_);
     if (name != "content-type" || status != 200) continue;
-    const bool json = value.starts_with("application/json");
-    if (cache_.options().key.encoding == Encoding::Json ? !json : !value.starts_with("application/vnd.kubernetes.protobuf")) {
+    if (!value.starts_with(cache_.options().key.list_content_type())) {
       return fail_and_wait(fmt::format("the API server answered as \"{}\"", value.substr(0, 100)), now);
     }
   }
@@ -180,7 +174,6 @@ void Reflector::on_response(int status, const Headers& headers, Nanoseconds now)
 
 void Reflector::on_data(std::string_view bytes, Nanoseconds now) {
   if (!open_ || status_ == 0) return;
-  counters_.bytes += bytes.size();
   if (phase_ != Phase::Watch) deadline_ = now + options_.list_stall;
   if (status_ != 200) {
     body_.append(bytes.substr(0, kErrorBytesMax - std::min(kErrorBytesMax, body_.size())));
@@ -316,7 +309,6 @@ void Reflector::on_error_event(const StatusInfo& status, Nanoseconds now) {
 }
 
 void Reflector::expired(Nanoseconds now) {
-  ++counters_.expired;
   const bool again_so_soon = last_expired_ != Nanoseconds() && now - last_expired_ < kQuick;
   last_expired_ = now;
   drop_request();

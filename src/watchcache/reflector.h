@@ -89,7 +89,7 @@ class Reflector final : Immovable {
   Trouble trouble() const { return trouble_; }
   const std::string& last_error() const { return last_error_; }
   struct Counters {
-    std::uint64_t lists = 0, watches = 0, probes = 0, failures = 0, expired = 0, went_back = 0, bytes = 0;
+    std::uint64_t lists = 0, watches = 0, failures = 0, went_back = 0;
   };
   const Counters& counters() const { return counters_; }
 

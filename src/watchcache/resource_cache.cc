@@ -17,11 +17,7 @@ constexpr std::uint64_t kTimeoutSecondsMin = 1800;
 ResourceCache::ResourceCache(Options options)
     : options_(std::move(options)),
       pool_(std::make_shared<ObjectPool>(options_.key.encoding, options_.zero_on_free)),
-      kind_(options_.kind),
-      list_kind_(options_.list_kind),
-      random_(static_cast<std::minstd_rand::result_type>(options_.seed)) {
-  if (!kind_.empty()) api_version_ = options_.key.group.empty() ? options_.key.version : options_.key.group + "/" + options_.key.version;
-}
+      random_(static_cast<std::minstd_rand::result_type>(options_.seed)) {}
 
 ResourceCache::~ResourceCache() {
   CHECK(idle_.first == nullptr && busy_.first == nullptr);
@@ -79,8 +75,7 @@ std::unique_ptr<Watch> ResourceCache::failed_watch(const ApiStatus& status, Watc
 
 std::unique_ptr<ListStream> ResourceCache::list(ListStream::Options options) const {
   CHECK(ready_);
-  ++counters_.lists;
-  return std::make_unique<ListStream>(objects_, revision_, options_.key.encoding, list_kind_.empty() ? kind_ + "List" : list_kind_, api_version_, std::move(options));
+  return std::make_unique<ListStream>(objects_, revision_, options_.key.encoding, kind_ + "List", api_version_, std::move(options));
 }
 
 bool ResourceCache::fits(const Selection& selection, std::uint64_t limit) const {
@@ -277,7 +272,6 @@ bool ResourceCache::remove(ObjectPtr last_state) {
 bool ResourceCache::progress(Revision revision) {
   CHECK(ready_);
   if (revision < revision_) return false;
-  ++counters_.bookmarks;
   revision_ = revision;
   wake_waits(false);
   return true;
@@ -399,7 +393,6 @@ ResourceCache::Counters ResourceCache::counters() const {
   counters.objects = pool_->objects;
   counters.plain_bytes = pool_->plain_bytes;
   counters.compressed_bytes = pool_->compressed_bytes;
-  counters.compressed_from_bytes = pool_->compressed_from;
   counters.overhead_bytes = pool_->overhead_bytes;
   counters.log_entries = log_.end() - log_.begin();
   counters.log_bytes = log_.bytes();

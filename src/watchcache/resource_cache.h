@@ -35,8 +35,6 @@ class ResourceCache final : Immovable {
  public:
   struct Options {
     CacheKey key;
-    // Empty: learned from the first object, list or bookmark.
-    std::string kind, list_kind;
     // The API server keeps 100 to 102,400 events, as many as 75 s bring (watch_cache.go). Ours serve readers in the
     // same process, whose reconnects take milliseconds: enough for a burst, and bounded by bytes.
     std::size_t log_events_max = 10'000;
@@ -112,11 +110,11 @@ class ResourceCache final : Immovable {
   // Compresses what has not been used for longest, until at least `bytes_target` bytes are freed or all is cold. Yields the bytes freed.
   std::uint64_t compress_cold(std::uint64_t bytes_target);
   struct Counters {
-    std::uint64_t objects = 0, plain_bytes = 0, compressed_bytes = 0, compressed_from_bytes = 0, overhead_bytes = 0;  // Of what is held by anyone.
+    std::uint64_t objects = 0, plain_bytes = 0, compressed_bytes = 0, overhead_bytes = 0;  // Of what is held by anyone.
     std::uint64_t log_entries = 0, log_bytes = 0;
-    std::uint64_t watches_open = 0, watches = 0, lists = 0;
-    std::uint64_t events = 0, bookmarks = 0, replaces = 0, resets = 0;
-    std::uint64_t events_read = 0, bookmarks_read = 0;   // By all readers.
+    std::uint64_t watches_open = 0, watches = 0;
+    std::uint64_t events = 0, replaces = 0, resets = 0;
+    std::uint64_t events_read = 0;                          // By all readers.
     std::uint64_t expired_at_start = 0, expired_slow = 0, expired_lost = 0;  // 410: too old a revision; a slow reader; an object gone unseen.
   };
   Counters counters() const;
@@ -136,7 +134,7 @@ class ResourceCache final : Immovable {
 
   const Options options_;
   std::shared_ptr<ObjectPool> pool_;
-  std::string kind_, list_kind_, api_version_;
+  std::string kind_, api_version_;  // Learned from the first object, list or bookmark.
   bool ready_ = false;
   Revision revision_ = 0;
   ObjectSet objects_;
@@ -149,7 +147,7 @@ class ResourceCache final : Immovable {
   std::vector<Wait*> waits_;
   std::minstd_rand random_;
   std::uint64_t uses_ = 0;
-  mutable Counters counters_;
+  Counters counters_;
 };
 
 }  // namespace dormouse::watchcache

@@ -58,8 +58,6 @@ Watch::~Watch() {
   --cache_.counters_.watches_open;
 }
 
-std::uint64_t Watch::lag() const { return idle_ || phase_ != Phase::Log ? 0 : cache_.log_.end() - next_; }
-
 // ---- What this reader sees ----
 
 std::optional<Watch::Type> Watch::type_for(const LogEntry& entry) const {
@@ -97,7 +95,6 @@ void Watch::consume(std::size_t bytes) {
   offset_ = 0;
   if (++part_ < part_count_) return;
   release_event();
-  ++events_read_;
   ++cache_.counters_.events_read;
   settle();
 }
@@ -218,7 +215,6 @@ void Watch::load_frame(std::string frame) {
 }
 
 void Watch::load_bookmark(Revision revision, bool initial_end) {
-  ++cache_.counters_.bookmarks_read;
   if (cache_.options_.key.encoding == Encoding::Json) {
     load_frame(fmt::format(R"({{"type":"BOOKMARK","object":{{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{}"{}}}}}}}{})", cache_.kind_, cache_.api_version_, revision,
                            initial_end ? R"(,"annotations":{"k8s.io/initial-events-end":"true"})" : "", "\n"));

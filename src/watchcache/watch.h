@@ -79,9 +79,6 @@ class Watch final : Immovable {
   bool over() const { return phase_ == Phase::Over && part_count_ == 0 && final_.empty(); }
   // Between two events: nothing is cut if the stream ends here.
   bool at_boundary() const { return part_count_ == 0 || (part_ == 0 && offset_ == 0); }
-  std::uint64_t events_read() const { return events_read_; }
-  // How many entries of the log it is behind.
-  std::uint64_t lag() const;
 
  private:
   friend class ResourceCache;
@@ -136,7 +133,6 @@ class Watch final : Immovable {
 
   std::optional<Nanoseconds> timer_;   // As the cache's timers have it.
   Nanoseconds deadline_{}, bookmark_at_{};
-  std::uint64_t events_read_ = 0;
 };
 
 }  // namespace dormouse::watchcache
