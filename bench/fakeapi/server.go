@@ -55,13 +55,12 @@ type Server struct {
 	objects  map[string]map[string]*object // By kind, then name.
 	watchers map[string]map[*watcher]bool  // By kind.
 	sent     map[string]time.Time          // By kind/name: when the last event's first byte went out.
-	requests map[string]int                // By verb.
 }
 
 // Start serves kinds link0s … until the test ends.
 func Start(t testing.TB, kinds int) *Server {
 	t.Helper()
-	s := &Server{kinds: kinds, Answers: make(chan Answer, 1<<16), objects: map[string]map[string]*object{}, watchers: map[string]map[*watcher]bool{}, sent: map[string]time.Time{}, requests: map[string]int{}, version: 1000}
+	s := &Server{kinds: kinds, Answers: make(chan Answer, 1<<16), objects: map[string]map[string]*object{}, watchers: map[string]map[*watcher]bool{}, sent: map[string]time.Time{}, version: 1000}
 	server := httptest.NewUnstartedServer(s)
 	server.EnableHTTP2 = true
 	server.Config.ErrorLog = nil
@@ -118,17 +117,6 @@ func (s *Server) Watched(kind, name string) bool {
 	return false
 }
 
-// Requests is how many there were, by verb.
-func (s *Server) Requests() map[string]int {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	copied := map[string]int{}
-	for verb, count := range s.requests {
-		copied[verb] = count
-	}
-	return copied
-}
-
 // put is called with the mutex held.
 func (s *Server) put(kind, name string, spec map[string]any) *object {
 	s.version++
@@ -183,22 +171,14 @@ func notFound(w http.ResponseWriter, r *http.Request) {
 	reply(w, 404, map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "the fake API server has no " + r.URL.Path})
 }
 
-func (s *Server) count(verb string) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.requests[verb]++
-}
-
 // ServeHTTP is the API.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	at := time.Now()
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/token") && r.Method == "POST":
-		s.count("token")
 		s.token(w, r)
 	case strings.HasPrefix(r.URL.Path, "/apis/authorization.k8s.io/v1/self") && r.Method == "POST":
-		s.count("access review")
 		var review map[string]any
 		json.NewDecoder(r.Body).Decode(&review) //nolint:errcheck
 		review["status"] = map[string]any{"allowed": true}
@@ -229,22 +209,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name=")
 		switch {
 		case r.Method == "GET" && len(rest) == 1 && (r.URL.Query().Get("watch") == "true" || r.URL.Query().Get("watch") == "1"):
-			s.count("watch")
 			s.watch(w, r, rest[0], name)
 		case r.Method == "GET" && len(rest) == 1:
-			s.count("list")
 			s.list(w, rest[0], name)
 		case r.Method == "GET" && len(rest) == 2:
-			s.count("get")
 			s.get(w, r, rest[0], rest[1])
 		case (r.Method == "PATCH" || r.Method == "PUT") && len(rest) == 2:
-			s.count("patch")
 			s.patch(w, r, rest[0], rest[1], at)
 		default:
 			notFound(w, r)
 		}
 	default:
-		s.count("other")
 		notFound(w, r)
 	}
 }

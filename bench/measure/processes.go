@@ -4,7 +4,6 @@ package measure
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -118,16 +117,6 @@ func (h *Host) get(t testing.TB, path string) []byte {
 		t.Fatal(err)
 	}
 	return body.Bytes()
-}
-
-// Guests is the JSON of `dormouse ps -o json`.
-func (h *Host) Guests(t testing.TB) map[string]any {
-	t.Helper()
-	var status map[string]any
-	if err := json.Unmarshal(h.get(t, "/guests"), &status); err != nil {
-		t.Fatal(err)
-	}
-	return status
 }
 
 // Metrics are the samples of /metrics, by name with labels.
