@@ -112,9 +112,12 @@ void SharedCache::review_now(const std::string& who) {
 }
 
 void SharedCache::review_rights() {
+  if (std::ranges::none_of(open_rights_, [this](const auto& entry) { return entry.second.due <= now(); })) return;
+  // With those that would be due soon: many reviews at once cost a loop that sleeps in between a fraction of the same one by one. Not a
+  // denial that is to be seen again: its time is a shortest one.
   std::vector<Right> due;
   for (const auto& [right, open] : open_rights_) {
-    if (open.due <= now()) due.push_back(right);
+    if (open.due <= now() + (open.doubtful ? Nanoseconds() : options_.review_interval / 8)) due.push_back(right);
   }
   for (const Right& right : due) {
     const auto found = open_rights_.find(right);

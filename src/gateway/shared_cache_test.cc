@@ -233,6 +233,24 @@ TEST_F(SharedCacheTest, ADenialThatIsNotSaidAgainEndsNothing) {
   EXPECT_EQ(upstream.open_streams(), 1U);
 }
 
+TEST_F(SharedCacheTest, RightsThatAreDueAtNearlyTheSameTimeAreAskedForTogether) {
+  const auto one = client("one"), two = client("two"), three = client("three");
+  ask(one, std::string(kPods));
+  come_up();
+  ask(one, watch_from(100));
+  pass(1s);
+  ask(two, watch_from(100));
+  pass(3s);
+  ask(three, watch_from(100));
+  const std::size_t before = upstream.calls.size();
+  pass(11s);  // 15 s after the first, 14 after the second, 11 after the third.
+  EXPECT_EQ(upstream.calls.size(), before + 2);
+  pass(4s);
+  EXPECT_EQ(upstream.calls.size(), before + 3);
+  pass(11s);
+  EXPECT_EQ(upstream.calls.size(), before + 5) << "and they stay together";
+}
+
 TEST_F(SharedCacheTest, AReviewThatIsNotAnsweredKeepsNobodyBusyAndIsOneAnswer) {
   const auto one = client("one");
   ask(one, std::string(kPods));
