@@ -8,6 +8,17 @@
 #include "base/check.h"
 
 namespace dormouse::guest {
+namespace {
+
+void pause_processor() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");
+#endif
+}
+
+}  // namespace
 
 WorkerPool::WorkerPool(Options options, const Clock& clock) : options_(std::move(options)), clock_(clock) {
   CHECK(options_.workers > 0);
@@ -65,20 +76,51 @@ void WorkerPool::enqueue(Task& task) {
 }
 
 // Prefers the timekeeper: it looks at the timers again when it is done, and nobody else need wake.
+WorkerPool::Worker* WorkerPool::idle_worker() const {
+  if (timekeeper_ != nullptr && !timekeeper_->signalled) return timekeeper_;
+  const auto found = std::ranges::find_if(workers_, [](const auto& worker) { return worker->idle && !worker->signalled; });
+  return found == workers_.end() ? nullptr : found->get();
+}
+
+void WorkerPool::rouse(Worker& worker) {
+  worker.signalled = true;
+  worker.ready.notify_one();
+}
+
 void WorkerPool::rouse_one() {
-  Worker* chosen = timekeeper_;
-  if (chosen == nullptr || chosen->signalled) {
-    const auto found = std::ranges::find_if(workers_, [](const auto& worker) { return worker->idle && !worker->signalled; });
-    if (found == workers_.end()) return;
-    chosen = found->get();
+  if (std::exchange(lookout_, nullptr) != nullptr) {
+    look_out_.store(false, std::memory_order_release);
+  } else if (Worker* worker = idle_worker()) {
+    rouse(*worker);
   }
-  chosen->signalled = true;
-  chosen->ready.notify_one();
+}
+
+void WorkerPool::expect() {
+  if (!options_.look_out) return;
+  const std::lock_guard lock(mutex_);
+  if (!queue_.empty()) return;
+  if (lookout_ == nullptr) {
+    lookout_ = idle_worker();
+    if (lookout_ == nullptr) return;
+    rouse(*lookout_);
+  }
+  look_out_.store(true, std::memory_order_release);
+}
+
+void WorkerPool::expect_no_more() { look_out_.store(false, std::memory_order_release); }
+
+void WorkerPool::look_out(std::unique_lock<std::mutex>& lock, Worker& self) {
+  lock.unlock();
+  const Nanoseconds until = clock_.monotonic() + kLookOutMax;
+  while (look_out_.load(std::memory_order_acquire) && clock_.monotonic() < until) pause_processor();
+  lock.lock();
+  if (lookout_ == &self) lookout_ = nullptr;
 }
 
 void WorkerPool::wait(std::unique_lock<std::mutex>& lock, Worker& self) {
   self.idle = true;
   self.signalled = false;
+  ++counters_.rests;
   if (!timers_.empty() && timekeeper_ == nullptr) {
     timekeeper_ = &self;
     timekeeper_until_ = timers_.begin()->first;
@@ -133,10 +175,7 @@ void WorkerPool::settle(Task& task, Task::Slice slice) {
   task.deadline_ = slice.resume_at;
   timers_.insert({*slice.resume_at, &task});
   // The timekeeper sleeps past this one: let it look again.
-  if (timekeeper_ != nullptr && *slice.resume_at < timekeeper_until_ && !timekeeper_->signalled) {
-    timekeeper_->signalled = true;
-    timekeeper_->ready.notify_one();
-  }
+  if (timekeeper_ != nullptr && *slice.resume_at < timekeeper_until_ && !timekeeper_->signalled) rouse(*timekeeper_);
 }
 
 void WorkerPool::work(Worker& self) {
@@ -145,9 +184,11 @@ void WorkerPool::work(Worker& self) {
   while (!stopping_) {
     queue_due_tasks();
     if (queue_.empty()) {
-      wait(lock, self);
+      if (lookout_ == &self) look_out(lock, self);
+      else wait(lock, self);
       continue;
     }
+    if (lookout_ == &self) lookout_ = nullptr;
     Task& task = *queue_.front();
     queue_.pop_front();
     task.state_ = Task::State::Running;

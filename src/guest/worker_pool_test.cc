@@ -145,5 +145,80 @@ TEST(WorkerPool, SleepingTasksWakeNobodyButAtTheirDeadlines) {
   EXPECT_EQ(counters.slices, kTasks * (kNaps + 1));
 }
 
+// A pool whose workers have all gone to rest.
+void await_rest(const WorkerPool& pool, std::uint64_t rests) {
+  while (pool.counters().rests < rests) std::this_thread::yield();
+}
+
+TEST(WorkerPool, WhoIsExpectedFindsAWorkerThatIsUp) {
+  const SystemClock clock;
+  std::atomic<int> runs{0};
+  WorkerPool pool({.workers = 2, .look_out = true}, clock);
+  const auto task = std::make_shared<Script>([&]() -> Task::Slice { return {++runs < 101 ? Task::Outcome::Parked : Task::Outcome::Finished, {}}; });
+  await_rest(pool, 2);
+  pool.start(task);
+  std::uint64_t rests = 3;
+  for (int round = 1; round <= 100; ++round, rests += 1) {
+    await_rest(pool, rests);
+    ASSERT_EQ(runs, round);
+    pool.expect();
+    pool.wake(*task);
+    pool.expect_no_more();
+  }
+  await_rest(pool, rests);
+  EXPECT_EQ(runs, 101);
+  EXPECT_EQ(pool.counters().worker_wakeups, 101U) << "one worker a wake-up, not another for the task";
+}
+
+TEST(WorkerPool, AnExpectationThatComesToNothingLeavesNobodyUp) {
+  const SystemClock clock;
+  std::promise<void> done;
+  WorkerPool pool({.workers = 2, .look_out = true}, clock);
+  await_rest(pool, 2);
+  for (std::uint64_t round = 1; round <= 100; ++round) {
+    pool.expect();
+    if (round % 2 == 0) pool.expect_no_more();  // Else it is given up after kLookOutMax.
+    await_rest(pool, 2 + round);
+  }
+  EXPECT_EQ(pool.counters().slices, 0U);
+  pool.start(std::make_shared<Script>([&]() -> Task::Slice {
+    done.set_value();
+    return {Task::Outcome::Finished, {}};
+  }));
+  done.get_future().wait();
+}
+
+TEST(WorkerPool, NoWakeIsLostHoweverItRacesWithExpectations) {
+  const SystemClock clock;
+  constexpr int kRounds = 20'000;
+  std::atomic<int> sent{0}, seen{0};
+  WorkerPool pool({.workers = 2, .look_out = true}, clock);
+  // Each waits for the other's answer, so that one lost wake-up is the end.
+  const auto make = [&](int parity) {
+    return std::make_shared<Script>([&, parity]() -> Task::Slice {
+      if (const int now = sent.load(); now % 2 == parity) seen = now;
+      return {Task::Outcome::Parked, {}};
+    });
+  };
+  const std::shared_ptr<Script> tasks[] = {make(0), make(1)};
+  for (const auto& task : tasks) pool.start(task);
+  for (int i = 1; i <= kRounds; ++i) {
+    pool.expect();
+    sent = i;
+    pool.wake(*tasks[i % 2]);
+    if (i % 3 == 0) pool.expect_no_more();
+    while (seen.load() != i) std::this_thread::yield();
+  }
+}
+
+TEST(WorkerPool, WithoutAProcessorToSpareNobodyLooksOut) {
+  const SystemClock clock;
+  WorkerPool pool({.workers = 1}, clock);
+  await_rest(pool, 1);
+  pool.expect();
+  pool.expect_no_more();
+  EXPECT_EQ(pool.counters().worker_wakeups, 0U);
+}
+
 }  // namespace
 }  // namespace dormouse::guest

@@ -152,7 +152,8 @@ Result<void> Host::set_up() {
   engine_ = std::move(*engine);
   unsigned workers = options_.workers;
   if (workers == 0) workers = bare() ? 1 : std::clamp(std::thread::hardware_concurrency(), 1U, 4U);
-  workers_ = std::make_unique<guest::WorkerPool>(guest::WorkerPool::Options{.workers = workers, .on_thread_start = [this] { return pre_emption(); }}, clock_);
+  workers_ = std::make_unique<guest::WorkerPool>(
+      guest::WorkerPool::Options{.workers = workers, .look_out = std::thread::hardware_concurrency() > 1, .on_thread_start = [this] { return pre_emption(); }}, clock_);
   options_.compile.metadata_file = [this]() -> Result<UniqueFd> {
     if (pages_ == nullptr) return fail(ErrorCode::Unavailable, "no page files");
     return disk_.create_file(pages_->options().directory);
@@ -227,7 +228,9 @@ Result<void> Host::connect() {
   if (!config) return fail(config.error());
   if (options_.name_space.empty()) options_.name_space = config->namespace_name;
   log_.info("cluster", {{"server", config->cluster.server}, {"config", config->source}, {"context", config->context}, {"namespace", options_.name_space}});
-  auto upstream = kube::Upstream::create(loop_, clock_, log_, {.cluster = std::move(config->cluster), .credentials = std::move(config->credentials)});
+  // What comes for guests wakes guests: a worker gets up while it is taken apart.
+  const auto around_input = [this](bool begins) { workers_ == nullptr ? void() : begins ? workers_->expect() : workers_->expect_no_more(); };
+  auto upstream = kube::Upstream::create(loop_, clock_, log_, {.cluster = std::move(config->cluster), .credentials = std::move(config->credentials), .around_guest_input = around_input});
   if (!upstream) return fail(upstream.error());
   upstream_ = std::move(*upstream);
   tokens_ = kube::ServiceAccountTokens::create(clock_, log_, *upstream_, {});
