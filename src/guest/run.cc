@@ -114,7 +114,7 @@ Task::Slice Run::stay_parked(Nanoseconds now) {
     page_out_requested_ = false;
     if (tidy_at_ && now >= *tidy_at_) {
       tidy_at_.reset();
-      if (options_.module->guests_awake() == 0) options_.module->drop_code_pages();
+      if (options_.module->guests_awake() == 0) options_.module->drop_code_pages(&options_.pages->scan());
       options_.pages->trim_heap(now);
     }
     return park_until(tidy_at_);
@@ -161,7 +161,7 @@ void Run::page_out(Nanoseconds now) {
 Result<void> Run::page_in() {
   if (rest_state_ != Rest::State::PagedOut) return {};
   tidy_at_.reset();
-  auto back = paged_->wake();
+  auto back = paged_->wake([this] { options_.module->read_ahead(); });
   if (back) set_awake(true);
   return back;
 }

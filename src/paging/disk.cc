@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "paging/page_scan.h"
+
 namespace dormouse::paging {
 
 Result<UniqueFd> SystemDisk::create_file(const std::string& directory) {
@@ -49,9 +51,12 @@ int SystemDisk::map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offs
 
 void SystemDisk::drop_cache(int fd) { (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); }
 
-bool SystemDisk::cached(std::byte* page) {
-  unsigned char there = 0;
-  return ::mincore(page, 1, &there) == 0 && (there & 1) != 0;
+bool SystemDisk::cached(std::byte* page, std::byte* other) {
+  constexpr std::size_t kNearPages = 32;
+  unsigned char there[kNearPages] = {};
+  const auto between = static_cast<std::size_t>(other - page) / page_bytes();
+  if (between >= kNearPages) return cached(page, page) && cached(other, other);
+  return ::mincore(page, between * page_bytes() + 1, there) == 0 && (there[0] & there[between] & 1) != 0;
 }
 
 void SystemDisk::read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) { (void)::readahead(fd, static_cast<off64_t>(offset), bytes); }

@@ -37,8 +37,8 @@ class Disk {
   virtual void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) = 0;
   // Whether the byte at `offset` can be read without waiting for the medium.
   virtual bool cached(int fd, std::uint64_t offset) = 0;
-  // The same of a mapping's page, mapped or not: a third of the time.
-  virtual bool cached(std::byte* page) = 0;
+  // The same of two pages of one mapping, the second not below the first: one question, if they are near each other.
+  virtual bool cached(std::byte* page, std::byte* other) = 0;
 };
 
 class SystemDisk : public Disk {
@@ -53,7 +53,7 @@ class SystemDisk : public Disk {
   void drop_cache(int fd) override;
   void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) override;
   bool cached(int fd, std::uint64_t offset) override;
-  bool cached(std::byte* page) override;
+  bool cached(std::byte* page, std::byte* other) override;
 };
 
 // All of `bytes`, in as many steps as it takes; 0, or an errno (EIO when the file ends or takes nothing).

@@ -51,6 +51,22 @@ inline std::uint64_t page_count(const PageRuns& runs) {
   return pages;
 }
 
+// At most so many runs, of the same pages and of some between them: the smallest gaps are closed first.
+inline PageRuns joined(PageRuns runs, std::size_t runs_max) {
+  for (std::uint32_t gap = 1; runs.size() > runs_max; gap *= 2) {
+    PageRuns fewer;
+    for (const PageRun& run : runs) {
+      if (!fewer.empty() && run.first - fewer.back().end() <= gap) {
+        fewer.back().count = run.end() - fewer.back().first;
+      } else {
+        fewer.push_back(run);
+      }
+    }
+    runs = std::move(fewer);
+  }
+  return PageRuns(runs.begin(), runs.end());  // With no room to spare: it is kept.
+}
+
 class PageSet {
  public:
   bool contains(std::uint32_t page) const { return page / 64 < words_.size() && (words_[page / 64] >> (page % 64) & 1) != 0; }

@@ -32,5 +32,13 @@ TEST(PageRuns, WithoutIsTheDifferenceOfTheSets) {
   }
 }
 
+TEST(PageRuns, TheSmallestGapsAreClosedFirst) {
+  const PageRuns runs = {{0, 1}, {2, 1}, {10, 1}, {30, 2}};
+  EXPECT_EQ(joined(runs, 4), runs);
+  EXPECT_EQ(joined(runs, 3), (PageRuns{{0, 3}, {10, 1}, {30, 2}}));
+  EXPECT_EQ(joined(runs, 2), (PageRuns{{0, 11}, {30, 2}}));
+  EXPECT_EQ(joined(runs, 1), (PageRuns{{0, 32}}));
+}
+
 }  // namespace
 }  // namespace dormouse::paging

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "paging/working_set.h"
 
 namespace dormouse::paging {
 namespace {
@@ -17,8 +18,6 @@ namespace {
 // Of a cold file, all is read ahead up to this, and only the recorded working set above: reading 2 MB takes the medium no
 // longer than finding them a fault at a time (findings: 5.7 -> 1.3 ms), reading 34 MB does.
 constexpr std::uint64_t kReadAheadAllBytes = 2 << 20;
-// A working set is kept as at most so many runs, those with the smallest gaps between them joined.
-constexpr std::size_t kWorkingSetRunsMax = 64;
 constexpr std::size_t kCipherBatchPages = 16;
 // What the last wake-up changed of the head is copied at once for the next, if it is no more than so much: two faults less for each.
 // Of the head alone, for each run changes the same there; a page that is copied for nothing is written for nothing.
@@ -216,18 +215,7 @@ std::uint64_t PagedMemory::note_working_set() {
   const std::uint64_t bytes = page_count(present) * page_bytes();
   // A start touches what no wake-up ever will, and a small guest is read as a whole.
   if (!laid_over_ || stored_bytes() <= kReadAheadAllBytes) present.clear();
-  for (std::uint32_t gap = 1; present.size() > kWorkingSetRunsMax; gap *= 2) {
-    PageRuns joined;
-    for (const PageRun& run : present) {
-      if (!joined.empty() && run.first - joined.back().end() <= gap) {
-        joined.back().count = run.end() - joined.back().first;
-      } else {
-        joined.push_back(run);
-      }
-    }
-    present = std::move(joined);
-  }
-  working_set_ = PageRuns(present.begin(), present.end());
+  working_set_ = joined(std::move(present), WorkingSet::kRunsMax);
   return bytes;
 }
 
@@ -257,20 +245,23 @@ Result<void> PagedMemory::touch(const PageRuns& runs, int advice) {
   return {};
 }
 
-Result<void> PagedMemory::wake() {
+Result<void> PagedMemory::wake(const std::function<void()>& if_cold) {
   CHECK(state_ == State::PagedOut);
   const std::uint32_t stack_pages = pages_of(regions_.stack), head_pages = pages_of(head());
   ++store_.tally().wakes;
-  // The stack's last page is where each run begins: who finds it and the end of what is beside it cached finds the rest.
+  // Each run begins in the stack's last page and the first beside it: who finds them cached finds the rest. A question takes 8 us.
   const PageRuns stack = stored_.runs(0, stack_pages), beside = stored_.runs(stack_pages, head_pages);
-  const auto end_cached = [this](const PageRuns& runs) {
-    if (runs.empty()) return true;
-    const std::uint32_t last = runs.back().end() - 1;
-    return cipher_ ? store_.disk().cached(file_.get(), std::uint64_t{last} * page_bytes()) : store_.disk().cached(address_of(last));
+  const auto find_cached = [&] {
+    if (stack.empty() && beside.empty()) return true;
+    const std::uint32_t last = stack.empty() ? beside.front().first : stack.back().end() - 1, next = beside.empty() ? last : beside.front().first;
+    Disk& disk = store_.disk();
+    if (!cipher_) return disk.cached(address_of(last), address_of(next));
+    return disk.cached(file_.get(), std::uint64_t{last} * page_bytes()) && disk.cached(file_.get(), std::uint64_t{next} * page_bytes());
   };
-  const bool cold = !end_cached(stack) || !end_cached(beside);
+  const bool cold = !find_cached();
   if (cold) {
     ++store_.tally().cold_wakes;
+    if (if_cold) if_cold();
     read_ahead();
   }
   if (cipher_) {

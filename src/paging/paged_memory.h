@@ -19,6 +19,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -54,8 +55,9 @@ class PagedMemory final : Immovable {
   Result<Freed> page_out(const Regions& regions);
   // The guest may run again; reads ahead what its last wake-up touched if the file is not in page cache.
   // Errors: the file cannot be read: the regions are lost, the stack too, and nothing may run on them again.
+  // `if_cold` is called first if it is not there: other files of the guest's will not be either.
   // REQUIRES: PagedOut.
-  Result<void> wake();
+  Result<void> wake(const std::function<void()>& if_cold = nullptr);
 
   State state() const { return state_; }
   std::uint64_t stored_bytes() const { return stored_.size() * page_bytes(); }

@@ -317,7 +317,9 @@ TEST_P(PagedMemoryTest, OfASmallColdFileEverythingIsReadAhead) {
   guest.write(7, 5);
   ASSERT_TRUE(guest.page_out());
   disk_.be_cold();
-  ASSERT_TRUE(guest.paged->wake());
+  int told = 0;
+  ASSERT_TRUE(guest.paged->wake([&] { ++told; }));
+  EXPECT_EQ(told, 1);
   EXPECT_EQ(store->counters().cold_wakes, 1U);
   EXPECT_EQ(disk_.read_ahead_bytes(), guest.not_zero() * page_bytes());
   EXPECT_EQ(guest.wrong(), -1);

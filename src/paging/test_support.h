@@ -69,7 +69,7 @@ class FaultyDisk final : public SystemDisk {
     return SystemDisk::map(at, bytes, fd, offset);
   }
   bool cached(int fd, std::uint64_t offset) override { return !cold_ && SystemDisk::cached(fd, offset); }
-  bool cached(std::byte* page) override { return !cold_ && SystemDisk::cached(page); }
+  bool cached(std::byte* page, std::byte* other) override { return !cold_ && SystemDisk::cached(page, other); }
   void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) override {
     read_ahead_bytes_ += bytes;
     SystemDisk::read_ahead(fd, offset, bytes);

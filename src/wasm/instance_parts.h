@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "paging/working_set.h"
 #include "wasm/engine_parts.h"
 #include "wasm/slot.h"
 #include "wasm/instance.h"
@@ -28,13 +29,14 @@ struct Binding {
 struct Module::Parts {
   ~Parts();
   std::pair<const std::byte*, std::size_t> code_range() const;
-  void advise_code(int advice) const;  // madvise(2).
+  std::span<std::byte> code_pages() const;  // The whole pages that it lies in.
   ModuleInfo info;
   std::string file_name;  // Without its folder; names the module in backtraces.
   std::string note;
   bool compiled_now = false;
   std::vector<std::unique_ptr<Binding>> bindings;
   std::unique_ptr<Slot> slot;  // Of what the engine keeps for it; may be null.
+  paging::WorkingSet code_used, slot_used;
   wasmtime_module_t* module = nullptr;
   wasmtime_instance_pre_t* instance_pre = nullptr;
   std::atomic<std::uint32_t> guests_awake{0};

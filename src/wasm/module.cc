@@ -152,13 +152,14 @@ std::pair<const std::byte*, std::size_t> Module::Parts::code_range() const {
   return {static_cast<const std::byte*>(start), static_cast<std::size_t>(static_cast<char*>(end) - static_cast<char*>(start))};
 }
 
-void Module::Parts::advise_code(int advice) const {
+std::span<std::byte> Module::Parts::code_pages() const {
   const auto [begin, length] = code_range();
-  // To the end of its last page, or that would be a mapping of its own. A failure costs memory and nothing else.
+  // To the end of its last page, or that would be a mapping of its own.
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const std::uintptr_t first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
   const std::uintptr_t last = (reinterpret_cast<std::uintptr_t>(begin) + length + page - 1) / page * page;
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, advice);
+  if (first >= last) return {};
+  return {reinterpret_cast<std::byte*>(first), last - first};
 }
 
 Module::Module(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -207,7 +208,8 @@ Result<std::shared_ptr<const Module>> Module::load(Engine& engine, const std::st
   }
   if (const auto linked = link_module(engine.parts().engine, *parts, imports); !linked) return fail(Error(linked.error()).within(path));
   // A kernel that keeps the file in large pieces would map two megabytes for each function that runs: 155 MB for one Go operator.
-  parts->advise_code(MADV_NOHUGEPAGE);
+  const std::span<std::byte> code = parts->code_pages();
+  ::madvise(code.data(), code.size(), MADV_NOHUGEPAGE);  // A failure costs memory and nothing else; so below.
   return std::shared_ptr<const Module>(new Module(std::move(parts)));
 }
 
@@ -215,9 +217,19 @@ const ModuleInfo& Module::info() const { return parts_->info; }
 
 std::pair<const std::byte*, std::size_t> Module::code_range() const { return parts_->code_range(); }
 
-void Module::drop_code_pages() const {
-  parts_->advise_code(MADV_DONTNEED);
+void Module::drop_code_pages(const paging::PageScan* scan) const {
+  const std::span<std::byte> code = parts_->code_pages();
+  if (scan != nullptr) {
+    parts_->code_used.note(*scan, code);
+    if (parts_->slot) parts_->slot_used.note(*scan, parts_->slot->used());
+  }
+  ::madvise(code.data(), code.size(), MADV_DONTNEED);
   if (parts_->slot) parts_->slot->drop_pages();
+}
+
+void Module::read_ahead() const {
+  parts_->code_used.read_ahead(parts_->code_pages());
+  if (parts_->slot) parts_->slot_used.read_ahead(parts_->slot->used());
 }
 
 void Module::note_guest_awake(bool awake) const { parts_->guests_awake.fetch_add(awake ? 1 : ~std::uint32_t{0}, std::memory_order_relaxed); }

@@ -20,6 +20,10 @@
 #include "wasm/engine.h"
 #include "wasm/import.h"
 
+namespace dormouse::paging {
+class PageScan;
+}  // namespace dormouse::paging
+
 namespace dormouse::wasm {
 
 inline constexpr std::uint64_t kModuleBytesMax = std::uint64_t{1} << 30;  // As wasmtime's own limit.
@@ -68,7 +72,9 @@ class Module final : Immovable {
   std::pair<const std::byte*, std::size_t> code_range() const;
   // Gives the pages of its machine code, and of what the engine keeps for it, back to the kernel: they are in files, and those
   // that are still needed come back from page cache at 55 us a burst (findings). For after a start, which runs far more code than ever again.
-  void drop_code_pages() const;
+  // `scan`, if not null, notes what of them was mapped, which read_ahead() asks the medium for when it will be wanted again.
+  void drop_code_pages(const paging::PageScan* scan = nullptr) const;
+  void read_ahead() const;
   // How many of its guests are in RAM, as those who run them have told: when it is none, its code need not be either.
   void note_guest_awake(bool awake) const;
   std::uint32_t guests_awake() const;
