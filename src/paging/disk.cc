@@ -49,6 +49,10 @@ int SystemDisk::map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offs
   return ::mmap(at, bytes, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(offset)) == MAP_FAILED ? errno : 0;
 }
 
+int SystemDisk::reserve(std::byte* at, std::size_t bytes) {
+  return ::mmap(at, bytes, PROT_NONE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED ? errno : 0;
+}
+
 void SystemDisk::drop_cache(int fd) { (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); }
 
 bool SystemDisk::cached(std::byte* page, std::byte* other) {

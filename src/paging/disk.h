@@ -32,6 +32,8 @@ class Disk {
   virtual int sync(int fd) = 0;
   // Lays the file's bytes over [at, at + bytes), private and writable; fd -1: empty memory instead.
   virtual int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset) = 0;
+  // Nothing is there any more, and nobody may touch it.
+  virtual int reserve(std::byte* at, std::size_t bytes) = 0;
   // Advice: failures do not matter.
   virtual void drop_cache(int fd) = 0;
   virtual void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) = 0;
@@ -50,6 +52,7 @@ class SystemDisk : public Disk {
   int punch(int fd, std::uint64_t offset, std::uint64_t bytes) override;
   int sync(int fd) override;
   int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset) override;
+  int reserve(std::byte* at, std::size_t bytes) override;
   void drop_cache(int fd) override;
   void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) override;
   bool cached(int fd, std::uint64_t offset) override;

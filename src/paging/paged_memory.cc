@@ -153,21 +153,31 @@ Result<void> PagedMemory::store(const Plan& plan) {
   return {};
 }
 
-int PagedMemory::map_part(std::span<std::byte> part, std::uint32_t first_page) {
+// `gone`: nothing is there already.
+int PagedMemory::map_part(std::span<std::byte> part, std::uint32_t first_page, bool gone) {
   if (part.empty()) return 0;
   Disk& disk = store_.disk();
   const int problem = disk.map(part.data(), part.size(), cipher_ ? -1 : file_.get(), std::uint64_t{first_page} * page_bytes());
   if (problem == 0) return 0;
   // Newer kernels change nothing when they fail; older ones may have taken the mapping away already. Its bytes are in the file.
-  if (::msync(part.data(), part.size(), MS_ASYNC) == 0 || errno != ENOMEM) return problem;
-  CHECK(SystemDisk().map(part.data(), part.size(), -1, 0) == 0);
-  if (!bring_back(first_page, first_page + pages_of(part))) lost_ = true;
+  if (!gone && (::msync(part.data(), part.size(), MS_ASYNC) == 0 || errno != ENOMEM)) return problem;
+  if (SystemDisk().map(part.data(), part.size(), -1, 0) != 0 || !bring_back(first_page, first_page + pages_of(part))) lost_ = true;
   return problem;
+}
+
+// True: memory and what is around it are one mapping without access, and the page tables have gone. If it fails they stay.
+bool PagedMemory::clear_around() {
+  if (regions_.around_bytes < kTablesReachBytes || regions_.memory.empty()) return false;
+  const auto memory = reinterpret_cast<std::uintptr_t>(regions_.memory.data());
+  const std::uintptr_t begin = memory / kTablesReachBytes * kTablesReachBytes;
+  const std::uintptr_t end = (memory + regions_.memory.size() + kTablesReachBytes - 1) / kTablesReachBytes * kTablesReachBytes;
+  return store_.disk().reserve(regions_.memory.data() - (memory - begin), end - begin) == 0;
 }
 
 Result<void> PagedMemory::map_over() {
   // The memory first: should the head's mapping fail, all is as it was but for where clean pages come from.
-  if (const int problem = map_part(regions_.memory, pages_of(head()))) return fail(disk_error(problem, "map"));
+  const bool gone = clear_around();
+  if (const int problem = map_part(regions_.memory, pages_of(head()), gone)) return fail(disk_error(problem, "map"));
   laid_over_ = true;
   if (const int problem = map_part(head(), 0)) {
     if (cipher_ && !bring_back(pages_of(head()), static_cast<std::uint32_t>(file_pages_))) lost_ = true;

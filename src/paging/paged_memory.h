@@ -12,6 +12,9 @@
 // The mapping changes only after every byte is in the file, and a file is only written where its mapping has a copy of
 // its own, so that a page-out that fails half way is not seen by the guest. Pages of zeros are holes.
 //
+// The kernel keeps a page of page tables that a neighbour's mapping reaches into. So everything around memory first becomes one
+// mapping without access, and the file's is laid into it; should that fail, memory is read back from the file.
+//
 // Encrypted: the file holds ciphertext, so memory is laid over it empty and wake() brings all of it back.
 //
 // Ownership: borrows store and memory. Threads: one at a time, while the guest is parked; lost() from any.
@@ -34,12 +37,15 @@ namespace dormouse::paging {
 class PagedMemory final : Immovable {
  public:
   enum class State : std::uint8_t { Resident, PagedOut };
+  static constexpr std::uint64_t kTablesReachBytes = std::uint64_t{1} << 30;  // What one page of page tables of the second level describes.
   // Page-aligned; where they begin never changes, nor the size of stack and beside.
   struct Regions {
     std::span<std::byte> stack;      // wake() reads it, so that a page that cannot be read is an error there,
     std::span<std::byte> beside;     // and this, right behind the stack, only if the file has left page cache (2 MB of a Go guest: 140 us).
     std::span<std::byte> memory;     // See BusGuard.
     std::uint64_t image_bytes = 0;  // From memory's begin on: what its initial mapping may hold besides zeros.
+    // Before and behind memory: addresses without access that are its own. With kTablesReachBytes, its page tables leave RAM too.
+    std::uint64_t around_bytes = 0;
   };
 
   explicit PagedMemory(PageStore& store) : store_(store) {}
@@ -77,7 +83,8 @@ class PagedMemory final : Immovable {
   int write_run(PageRun run);
   int make_hole(PageRun run);
   Result<void> map_over();
-  int map_part(std::span<std::byte> part, std::uint32_t first_page);
+  int map_part(std::span<std::byte> part, std::uint32_t first_page, bool gone = false);
+  bool clear_around();
   Result<void> bring_back(std::uint32_t first, std::uint32_t end);
   std::uint64_t note_working_set();
   void read_ahead();

@@ -21,13 +21,15 @@ using testing::FaultyDisk;
 using Operation = FaultyDisk::Operation;
 
 constexpr std::size_t kStackPages = 8, kMemoryPagesMax = 4096;
+constexpr std::size_t kAroundBytes = PagedMemory::kTablesReachBytes;
+const std::size_t kReservedPages = kMemoryPagesMax + 2 * kAroundBytes / page_bytes();
 
 // A stack and a memory as an engine would map them, and what they should hold.
 class Guest {
  public:
   Guest(PageStore& store, std::size_t pages, std::size_t image_pages) : pages_(pages), image_pages_(image_pages) {
     stack_ = map(kStackPages, PROT_READ | PROT_WRITE);
-    memory_ = map(kMemoryPagesMax, PROT_NONE);
+    memory_ = map(kReservedPages, PROT_NONE) + kAroundBytes;
     EXPECT_EQ(::mprotect(memory_, pages * page_bytes(), PROT_READ | PROT_WRITE), 0);
     // The image: a private mapping of a file, whose pages are nobody's own until they are written to.
     const int file = ::memfd_create("image", MFD_CLOEXEC);
@@ -44,7 +46,7 @@ class Guest {
   }
   ~Guest() {
     ::munmap(stack_, kStackPages * page_bytes());
-    ::munmap(memory_, kMemoryPagesMax * page_bytes());
+    ::munmap(memory_ - kAroundBytes, kReservedPages * page_bytes());
   }
   // Numbered as in the file: the stack's pages first.
   void write(std::size_t page, std::uint64_t value) {
@@ -70,7 +72,7 @@ class Guest {
     // A part of what the tests call the stack is what lies beside it.
     constexpr std::size_t kBeside = 3;
     const std::span<std::byte> head(stack_, kStackPages * page_bytes());
-    return paged->page_out({.stack = head.first((kStackPages - kBeside) * page_bytes()), .beside = head.last(kBeside * page_bytes()), .memory = {memory_, pages_ * page_bytes()}, .image_bytes = image_pages_ * page_bytes()});
+    return paged->page_out({.stack = head.first((kStackPages - kBeside) * page_bytes()), .beside = head.last(kBeside * page_bytes()), .memory = {memory_, pages_ * page_bytes()}, .image_bytes = image_pages_ * page_bytes(), .around_bytes = kAroundBytes});
   }
   std::size_t size() const { return kStackPages + pages_; }
   std::size_t not_zero() const {
@@ -268,6 +270,49 @@ TEST_P(PagedMemoryTest, EachFailureLeavesTheGuestInRamAndTheNextTrySucceeds) {
   EXPECT_EQ(store->counters().stored_bytes, 0U);
   EXPECT_EQ(store->counters().files, 0U);
   EXPECT_GT(store->counters().page_outs_failed, 5U);
+}
+
+TEST_P(PagedMemoryTest, WithoutRoomForAMappingAroundItOnlyThePageTablesStay) {
+  const auto store = make_store();
+  Guest guest(*store, 60, 20);
+  guest.write(12, 4711);
+  disk_.fail_next(Operation::Reserve, ENOMEM);
+  ASSERT_TRUE(guest.page_out());
+  EXPECT_EQ(disk_.faults(), 1U);
+  EXPECT_EQ(guest.resident_pages(), 0U);
+  ASSERT_TRUE(guest.paged->wake());
+  EXPECT_EQ(guest.wrong(), -1);
+}
+
+TEST_P(PagedMemoryTest, AGuestThatCanBeNeitherMappedNorReadBackIsLostAndNothingElse) {
+  const auto store = make_store();
+  Guest guest(*store, 60, 20);
+  guest.write(12, 4711);
+  disk_.fail_next(Operation::Map, ENOMEM);
+  disk_.unreadable = true;
+  EXPECT_FALSE(guest.page_out());
+  EXPECT_TRUE(guest.paged->lost());
+}
+
+TEST_P(PagedMemoryTest, PageTablesGoToo) {
+  const auto store = make_store();
+  const auto tables_kib = [] {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;) {
+      if (word == "VmPTE:" && status >> word) return std::stol(word);
+    }
+    return 0L;
+  };
+  constexpr long kGuests = 16;
+  std::vector<std::unique_ptr<Guest>> guests;
+  for (long i = 0; i < kGuests; ++i) {
+    guests.push_back(std::make_unique<Guest>(*store, 60, 20));
+    guests.back()->write(20, 1);
+  }
+  const long before = tables_kib();
+  for (const auto& guest : guests) ASSERT_TRUE(guest->page_out());
+  // Two pages each, of neighbours too.
+  EXPECT_GE(before - tables_kib(), kGuests * 8 - 16);
 }
 
 TEST_P(PagedMemoryTest, ShortWritesAreGoneOnWith) {

@@ -15,7 +15,7 @@ namespace dormouse::paging::testing {
 
 class FaultyDisk final : public SystemDisk {
  public:
-  enum class Operation : std::uint8_t { Create, Write, Read, Resize, Punch, Sync, Map };
+  enum class Operation : std::uint8_t { Create, Write, Read, Resize, Punch, Sync, Map, Reserve };
 
   // Each operation fails with this chance, and writes and reads are short with it; the same faults for the same seed.
   void fail_sometimes(double chance, std::uint64_t seed) {
@@ -35,6 +35,7 @@ class FaultyDisk final : public SystemDisk {
   // As if no page file were in page cache; what is read ahead then is counted.
   void be_cold() { cold_ = true; }
   std::uint64_t read_ahead_bytes() const { return read_ahead_bytes_; }
+  bool unreadable = false;    // Every read fails.
   bool reads_fail = true;     // Whether fail_sometimes() lets reads fail: a guest does not survive those.
 
   Result<UniqueFd> create_file(const std::string& directory) override {
@@ -48,6 +49,7 @@ class FaultyDisk final : public SystemDisk {
     return SystemDisk::write(fd, bytes, offset);
   }
   Count read(int fd, std::span<std::byte> into, std::uint64_t offset) override {
+    if (unreadable) return -EIO;
     if (const int problem = fault(Operation::Read)) return -problem;
     if (into.size() > 1 && now_and_then()) into = into.first(1 + pick(into.size() - 1));
     return SystemDisk::read(fd, into, offset);
@@ -67,6 +69,10 @@ class FaultyDisk final : public SystemDisk {
   int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset) override {
     if (const int problem = fault(Operation::Map)) return problem;
     return SystemDisk::map(at, bytes, fd, offset);
+  }
+  int reserve(std::byte* at, std::size_t bytes) override {
+    if (const int problem = fault(Operation::Reserve)) return problem;
+    return SystemDisk::reserve(at, bytes);
   }
   bool cached(int fd, std::uint64_t offset) override { return !cold_ && SystemDisk::cached(fd, offset); }
   bool cached(std::byte* page, std::byte* other) override { return !cold_ && SystemDisk::cached(page, other); }

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "wasm/engine_parts.h"
+#include "wasm/instance.h"
 #include "wasm/slot.h"
 
 namespace dormouse::wasm {
@@ -92,7 +93,7 @@ wasm_config_t* make_config(const Engine::Options& options) {
   wasmtime_config_cranelift_opt_level_set(config, WASMTIME_OPT_LEVEL_SPEED);
   // A whole 32-bit address space each, so that compiled code needs no bounds checks and a memory never moves.
   wasmtime_config_memory_reservation_set(config, std::uint64_t{1} << 32);
-  wasmtime_config_memory_guard_size_set(config, std::uint64_t{1} << 25);
+  wasmtime_config_memory_guard_size_set(config, Instance::kAroundMemoryBytes);
   wasmtime_config_memory_may_move_set(config, false);
   wasmtime_config_memory_init_cow_set(config, true);
   // What toolchains for WASI preview 1 emit, and no more.

@@ -39,6 +39,9 @@ struct Exit {
 class Instance final : Immovable {
  public:
   enum class State : std::uint8_t { Ready, Parked, Preempted, Ended };
+  // Before a guest's linear memory, and behind the 4 GiB that it may take: addresses of its own, without access. Enough that no
+  // page of page tables describes parts of two memories (see paging/); 20,000 guests fit into 47 bits so.
+  static constexpr std::uint64_t kAroundMemoryBytes = std::uint64_t{1} << 30;
   struct Options {
     std::shared_ptr<const Module> module;  // Its imports were linked when it was loaded.
     void* host;                            // Handed to each import.
