@@ -115,6 +115,7 @@ void CacheEntry::on_response(int status, kube::Headers headers) {
     exchange_.reset();
     return request(current_, true);
   }
+  (void)std::exchange(token_, {});  // A kilobyte, and the watch may last for an hour.
   reflector_.on_response(status, headers, now());
   after_reflector();
 }

@@ -98,7 +98,7 @@ class CacheEntry final : public kube::ExchangeSink, Immovable {
   std::optional<watchcache::Reflector::Action> waiting_;  // For a donor.
   std::unique_ptr<kube::Exchange> exchange_;
   watchcache::Reflector::Action current_;
-  std::string token_;
+  std::string token_;  // Of the request under way, until its answer begins.
   bool retried_ = false;
   std::uint64_t request_number_ = 0;
   std::uint64_t lists_seen_ = 0, replaces_seen_ = 0, list_sequence_ = 0, fresh_as_of_ = 0;

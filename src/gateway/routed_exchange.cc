@@ -251,6 +251,7 @@ void RoutedExchange::join() {
 // --- From the cache ---
 
 void RoutedExchange::respond(std::string_view content_type, std::optional<std::uint64_t> length) {
+  (void)std::exchange(request_, {});  // With its token; nobody forwards it any more.
   kube::Headers headers = {{"content-type", std::string(content_type)}, {"cache-control", "no-cache, private"}};
   if (length) headers.emplace_back("content-length", fmt::to_string(*length));
   sink_->on_response(200, std::move(headers));

@@ -93,7 +93,7 @@ class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcac
   void on_entry_changed() override;
 
   SharedCache& owner_;
-  kube::Request request_;
+  kube::Request request_;  // Until it is forwarded or answered.
   CacheRequest read_;
   kube::ExchangeSink* sink_;
   State state_ = State::Rights;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -46,8 +47,8 @@ std::string bearer_token(const http::Headers& headers) {
   return std::ranges::all_of(token, fits) ? token : std::string();
 }
 
-// Empties and frees: an idle connection holds no buffers.
-void drop(std::string& text) { std::string().swap(text); }
+// Empties and frees, as an assignment does not: an idle connection holds no buffers.
+void drop(auto& what) { (void)std::exchange(what, {}); }
 
 // The answer of an API server that cannot do what was asked: clients know how to read it.
 std::string status_body(int status, std::string_view reason, std::string_view message) {
@@ -345,7 +346,7 @@ void Session::on_response(int status, kube::Headers headers) {
   ++caller_.counters.responses[std::min(status / 100, 5)];
   if (seen_) seen_->head(status, headers);
   server_.start_response(output_, status, headers, http::content_length_of(headers));
-  request_ = {};
+  drop(request_);
   charge_head(0);
   advance();
 }
@@ -455,7 +456,7 @@ void Session::answer_status(int status, std::string_view reason, std::string_vie
 void Session::request_over() {
   if (seen_) std::exchange(seen_, nullptr)->spoiled();  // Unless it was whole.
   exchange_.reset();
-  request_ = {};
+  drop(request_);
   unsent_ = {};
   charge_head(0);
   if (!request_open_) return;

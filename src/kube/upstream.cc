@@ -4,6 +4,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <unordered_set>
+#include <utility>
 
 #include "base/check.h"
 #include "kube/connection_pool.h"
@@ -49,7 +50,7 @@ class Stream final : public StreamClient, public std::enable_shared_from_this<St
   std::shared_ptr<Link> leave_link();
 
   UpstreamOverHttp2& upstream_;
-  Request request_;
+  Request request_;     // But for has_body, until the response begins.
   ExchangeSink* sink_;  // Null once Done.
   ConnectionPool* pool_ = nullptr;
   std::shared_ptr<Link> link_;
@@ -209,6 +210,10 @@ void Stream::on_response(int status, Headers headers) {
   responded_ = true;
   link_->note_response();
   if (status == 401 && !request_.bearer) renewable_ = upstream_.credentials().rejected(*credentials_);
+  // It is not made again; its token alone is a kilobyte, and a watch may last for an hour.
+  const bool has_body = request_.has_body;
+  (void)std::exchange(request_, {});
+  request_.has_body = has_body;
   sink_->on_response(status, std::move(headers));
 }
 
