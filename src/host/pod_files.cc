@@ -25,6 +25,41 @@ contexts:
 current-context: kube
 )";
 
+// What every pod's root has.
+class RootOutline final : public wasi::Outline {
+ public:
+  explicit RootOutline(const pods::Pod& pod) : name_(pod.name), name_space_(pod.name_space) {}
+  std::span<const Item> items() const override { return kItems; }
+  std::string text(std::size_t item) const override {
+    if (kItems[item].name == "hostname") return name_ + "\n";
+    if (kItems[item].name == "kubeconfig") return fmt::format(fmt::runtime(kKubeconfig), name_space_);
+    if (kItems[item].name == "passwd") return "root:x:0:0:root:/root:/sbin/nologin\n";
+    return name_space_;
+  }
+
+ private:
+  using Kind = wasi::Inode::Kind;
+  static constexpr Item kItems[] = {
+      {},
+      {.name = "etc"},
+      {.name = "hostname", .folder = 1, .kind = Kind::File},
+      {.name = "kubeconfig", .folder = 1, .kind = Kind::File},
+      {.name = "passwd", .folder = 1, .kind = Kind::File},
+      {.name = "var"},
+      {.name = "run", .folder = 5},
+      {.name = "secrets", .folder = 6},
+      {.name = "kubernetes.io", .folder = 7},
+      {.name = "serviceaccount", .folder = 8},
+      {.name = "namespace", .folder = 9, .kind = Kind::File},
+      {.name = "tmp"},
+      {.name = "root"},
+      {.name = "run"},
+      {.name = "signals", .folder = 13, .kind = Kind::Signals},
+      {.name = "net", .network = true},
+  };
+  const std::string name_, name_space_;
+};
+
 constexpr const char* kRootsPath = "/etc/ssl/certs/ca-certificates.crt";  // Debian's; others link to it.
 
 // All components of a path; "" and "." fall away.
@@ -132,20 +167,7 @@ Result<void> PodFiles::mount_roots(const std::shared_ptr<wasi::Directory>& root)
 }
 
 Result<PodFiles::Root> PodFiles::make_root(const pods::Container& container, const ConfigLookup& lookup, std::shared_ptr<MemoryAccount> account) {
-  const auto root = wasi::Volume::create({.clock = clock_, .account = account.get()})->make_root();
-  const std::string passwd = "root:x:0:0:root:/root:/sbin/nologin\n";
-  for (const auto& [path, content] : std::initializer_list<std::pair<std::string_view, std::string>>{
-           {"/etc/hostname", pod_.name + "\n"},
-           {"/etc/kubeconfig", fmt::format(fmt::runtime(kKubeconfig), pod_.name_space)},
-           {"/etc/passwd", passwd},
-           {"/var/run/secrets/kubernetes.io/serviceaccount/namespace", pod_.name_space}}) {
-    if (auto put = wasi::put_file(root, path, content); !put) return fail(put.error());
-  }
-  for (const std::string_view folder : {"/tmp", "/root", "/run", "/net"}) {
-    if (auto made = wasi::make_directories(root, folder); !made) return fail(made.error());
-  }
-  static_cast<wasi::Directory*>(root->lookup("net").inode.get())->become_network();
-  if (static_cast<wasi::Directory*>(root->lookup("run").inode.get())->add_signals("signals") != wasi::Errno::Success) return no_room("/run/signals");
+  const auto root = wasi::Volume::create({.clock = clock_, .account = account.get(), .outline = std::make_shared<RootOutline>(pod_)})->make_root();
 
   // Guests that do TLS themselves look here; the others have no use for 200 KiB of certificates.
   if (pod_.annotations.contains(pods::kAllowEgressAnnotation)) {

@@ -10,6 +10,10 @@ namespace dormouse::wasi {
 std::size_t FileData::read(std::uint64_t offset, std::span<std::byte> into) const {
   if (offset >= size_bytes_) return 0;
   const std::size_t total = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), size_bytes_ - offset));
+  if (!given_.empty()) {
+    std::memcpy(into.data(), given_.data() + offset, total);
+    return total;
+  }
   auto at = blocks_.lower_bound(offset / kBlockBytes);
   for (std::size_t done = 0; done < total;) {
     const std::uint64_t index = (offset + done) / kBlockBytes;
@@ -36,6 +40,7 @@ FileData::Written FileData::write(std::uint64_t offset, std::span<const std::byt
   if (from.empty()) return {};
   if (offset >= kSizeBytesMax) return {Errno::FBig, 0};
   const std::size_t total = static_cast<std::size_t>(std::min<std::uint64_t>(from.size(), kSizeBytesMax - offset));
+  if (const Errno error = own(); error != Errno::Success) return {error, 0};
   std::size_t done = 0;
   while (done < total) {
     const std::size_t within = (offset + done) % kBlockBytes;
@@ -52,6 +57,11 @@ FileData::Written FileData::write(std::uint64_t offset, std::span<const std::byt
 
 Errno FileData::resize(std::uint64_t size_bytes) {
   if (size_bytes > kSizeBytesMax) return Errno::FBig;
+  if (size_bytes <= given_.size()) {
+    given_.resize(size_bytes);
+  } else if (const Errno error = own(); error != Errno::Success) {
+    return error;
+  }
   if (size_bytes < size_bytes_) {
     drop_from((size_bytes + kBlockBytes - 1) / kBlockBytes);
     // What lies behind the end must read as zeros if the file grows again.
@@ -67,6 +77,7 @@ Errno FileData::resize(std::uint64_t size_bytes) {
 Errno FileData::allocate(std::uint64_t offset, std::uint64_t length) {
   if (offset > kSizeBytesMax || length > kSizeBytesMax - offset) return Errno::FBig;
   if (account_ != nullptr && length > account_->limit_bytes()) return Errno::NoSpc;
+  if (const Errno error = own(); error != Errno::Success) return error;
   const std::uint64_t end = offset + length;
   for (std::uint64_t at = offset; at < end;) {
     const std::size_t within = at % kBlockBytes;
@@ -79,6 +90,18 @@ Errno FileData::allocate(std::uint64_t offset, std::uint64_t length) {
   }
   size_bytes_ = std::max(size_bytes_, end);
   return Errno::Success;
+}
+
+Errno FileData::own() {
+  if (given_.empty()) return Errno::Success;
+  const std::string given = std::exchange(given_, {});
+  size_bytes_ = 0;
+  const Written written = write(0, std::as_bytes(std::span(given)));
+  if (written.bytes == given.size()) return Errno::Success;
+  drop_from(0);
+  given_ = given;
+  size_bytes_ = given.size();
+  return Errno::NoSpc;
 }
 
 FileData::Block* FileData::reserve(std::uint64_t index, std::size_t capacity) {

@@ -11,6 +11,8 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 
 #include "base/memory_account.h"
 #include "base/types.h"
@@ -25,8 +27,8 @@ class FileData final : Immovable {
   static constexpr std::size_t kBlockOverheadBytes = 96;              // Two allocations and a tree node.
   static constexpr std::uint64_t kSizeBytesMax = std::uint64_t{1} << 44;  // 16 TiB, as ext4.
 
-  // `account` may be null: nothing is charged.
-  explicit FileData(MemoryAccount* account) : account_(account) {}
+  // `account` may be null: nothing is charged. `given` is what the host has put there: not charged before it is changed.
+  explicit FileData(MemoryAccount* account, std::string given = {}) : account_(account), given_(std::move(given)), size_bytes_(given_.size()) {}
   ~FileData() { drop_from(0); }
 
   std::uint64_t size_bytes() const { return size_bytes_; }
@@ -51,8 +53,11 @@ class FileData final : Immovable {
   // A block of at least `capacity` bytes there, zeros where nothing was written; null when the account refuses.
   Block* reserve(std::uint64_t index, std::size_t capacity);
   void drop_from(std::uint64_t index);
+  // Makes blocks of what was given. Errors: NoSpc.
+  Errno own();
 
   MemoryAccount* const account_;
+  std::string given_;  // Not empty: all there is.
   std::map<std::uint64_t, Block> blocks_;
   std::uint64_t size_bytes_ = 0;
   std::uint64_t charged_bytes_ = 0;

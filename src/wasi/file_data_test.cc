@@ -44,6 +44,35 @@ TEST(FileData, RefusesWhatTheAccountDoesNotHold) {
   EXPECT_EQ(account.used_bytes(), 0u);
 }
 
+TEST(FileData, WhatTheHostGaveIsChargedWhenItIsChanged) {
+  const auto text_of = [](const FileData& data) {
+    std::string text(data.size_bytes(), '?');
+    EXPECT_EQ(data.read(0, std::as_writable_bytes(std::span(text))), text.size());
+    return text;
+  };
+  const std::vector<std::byte> letter(1, std::byte{'x'});
+  MemoryAccount account(200), none(0);
+  {
+    FileData data(&account, "given");
+    EXPECT_EQ(data.size_bytes(), 5u);
+    EXPECT_EQ(text_of(data), "given");
+    EXPECT_EQ(data.resize(4), Errno::Success);
+    EXPECT_EQ(account.used_bytes(), 0u);
+    EXPECT_EQ(data.write(5, letter).bytes, 1u);
+    EXPECT_EQ(text_of(data), std::string("give\0x", 6));
+    EXPECT_GT(account.used_bytes(), 0u);
+    EXPECT_EQ(data.charged_bytes(), account.used_bytes());
+  }
+  EXPECT_EQ(account.used_bytes(), 0u);
+  FileData data(&none, "given");
+  EXPECT_EQ(data.write(0, letter).error, Errno::NoSpc);
+  EXPECT_EQ(data.resize(6), Errno::NoSpc);
+  EXPECT_EQ(data.allocate(0, 6), Errno::NoSpc);
+  EXPECT_EQ(text_of(data), "given");
+  EXPECT_EQ(data.resize(0), Errno::Success);
+  EXPECT_EQ(data.size_bytes(), 0u);
+}
+
 TEST(FileData, FilesEndAtTheirLimit) {
   FileData data(nullptr);
   EXPECT_EQ(data.write(FileData::kSizeBytesMax, bytes_of("x")).error, Errno::FBig);

@@ -1,20 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wasi/file_tree.h"
 
+#include <algorithm>
+#include <bit>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
 
 namespace dormouse::wasi {
+namespace {
+
+class Signals final : public Inode {
+ public:
+  explicit Signals(std::shared_ptr<Volume> volume) : Inode(std::move(volume), Kind::Signals) {}
+};
+
+}  // namespace
 
 // --- Volume, Mount ---
 
-std::shared_ptr<Volume> Volume::create(Options options) { return std::shared_ptr<Volume>(new Volume(options)); }
+std::shared_ptr<Volume> Volume::create(Options options) { return std::shared_ptr<Volume>(new Volume(std::move(options))); }
+
+Volume::Volume(Options options) : options_(std::move(options)), made_at_(now()) {
+  if (options_.outline == nullptr) return;
+  const std::size_t items = options_.outline->items().size();
+  CHECK(items > 0 && items <= Outline::kItemsMax);
+  unmade_ = ~std::uint64_t{0} >> (Outline::kItemsMax - items);
+}
 
 std::shared_ptr<Directory> Volume::make_root() {
-  const auto root = std::shared_ptr<Directory>(new Directory(shared_from_this()));
+  const auto root = std::make_shared<Directory>(Inode::Key(), shared_from_this());
   const std::lock_guard lock(mutex_);
+  if (last_inode_ == 0 && unmade_ != 0) {
+    root->begin_outline_locked(0);
+    last_inode_ = options_.outline->items().size();
+    return root;
+  }
   // The host makes roots, not the guest: an account that is full does not refuse this one.
   root->begin_locked(charge(Inode::kInodeBytes) ? Inode::kInodeBytes : 0);
   return root;
@@ -44,6 +66,12 @@ Inode::~Inode() { volume_->release(charged_bytes_); }
 void Inode::begin_locked(std::size_t charged_bytes) {
   number_ = ++volume_->last_inode_;
   charged_bytes_ = charged_bytes;
+}
+
+void Inode::begin_outlined_locked(std::size_t item) {
+  number_ = item + 1;
+  accessed_ = modified_ = changed_ = volume_->made_at_;
+  volume_->unmade_ &= ~(std::uint64_t{1} << item);
 }
 
 Filetype Inode::filetype() const {
@@ -129,9 +157,9 @@ Directory::~Directory() {
   std::vector<std::shared_ptr<Mount>> mounts;
   const auto surrender = [&](Directory& directory) {
     const std::lock_guard lock(directory.volume_->mutex_);
-    directory.in_order_.clear();
+    directory.in_order_.reset();
     for (auto& [name, entry] : directory.entries_) {
-      directory.volume_->release(kEntryBytes + name.size());
+      if (entry.charged) directory.volume_->release(kEntryBytes + name.size());
       if (entry.mount != nullptr) mounts.push_back(std::move(entry.mount));
       if (entry.inode == nullptr) continue;
       if (Directory* child = as_directory(entry.inode.get())) child->parent_ = nullptr;
@@ -147,11 +175,67 @@ Directory::~Directory() {
   }
 }
 
-Directory::Found Directory::lookup(std::string_view name) const {
+// Its places in the order of making are taken, and its subfolders count, though nobody has looked at them.
+void Directory::begin_outline_locked(std::size_t item) {
+  begin_outlined_locked(item);
+  const auto items = volume_->options_.outline->items();
+  network_ = items[item].network;
+  for (const Outline::Item& child : items.subspan(item + 1)) {
+    if (child.folder != item) continue;
+    ++last_cookie_;
+    if (child.kind == Kind::Directory) ++links_;
+  }
+}
+
+std::uint64_t Directory::outlined_locked() const {
+  std::uint64_t outlined = 0;
+  for (std::uint64_t rest = volume_->unmade_; rest != 0; rest &= rest - 1) {
+    const int item = std::countr_zero(rest);
+    if (volume_->options_.outline->items()[static_cast<std::size_t>(item)].folder + 1U == number_) outlined |= std::uint64_t{1} << item;
+  }
+  return outlined;
+}
+
+Directory::Entries::iterator Directory::find_locked(std::string_view name) {
+  const auto at = entries_.find(name);
+  if (at != entries_.end() || volume_->unmade_ == 0) return at;
+  for (std::uint64_t rest = outlined_locked(); rest != 0; rest &= rest - 1) {
+    const auto item = static_cast<std::size_t>(std::countr_zero(rest));
+    if (volume_->options_.outline->items()[item].name == name) return make_outlined_locked(item);
+  }
+  return at;
+}
+
+Directory::Entries::iterator Directory::make_outlined_locked(std::size_t item) {
+  const auto items = volume_->options_.outline->items();
+  std::shared_ptr<Inode> inode;
+  switch (items[item].kind) {
+    case Kind::File: inode = std::make_shared<File>(Key(), volume_, volume_->options_.outline->text(item)); break;
+    case Kind::Directory: {
+      const auto directory = std::make_shared<Directory>(Key(), volume_);
+      directory->parent_ = this;
+      directory->begin_outline_locked(item);
+      inode = directory;
+      break;
+    }
+    case Kind::Signals: inode = std::make_shared<Signals>(volume_); break;
+    case Kind::Symlink: CHECK(false);
+  }
+  if (items[item].kind != Kind::Directory) inode->begin_outlined_locked(item);
+  std::uint64_t cookie = kFirstCookie;
+  for (std::size_t i = 1; i < item; ++i) cookie += items[i].folder + 1U == number_;
+  const auto at = entries_.try_emplace(std::string(items[item].name)).first;
+  at->second.inode = std::move(inode);
+  at->second.charged = false;
+  put_in_order_locked(at, cookie);
+  return at;
+}
+
+Directory::Found Directory::lookup(std::string_view name) {
   std::shared_ptr<Mount> mount;
   {
     const std::lock_guard lock(volume_->mutex_);
-    const auto at = entries_.find(name);
+    const auto at = find_locked(name);
     if (at == entries_.end()) return {};
     if (at->second.mount == nullptr) return {at->second.inode, false, false};
     mount = at->second.mount;
@@ -159,25 +243,34 @@ Directory::Found Directory::lookup(std::string_view name) const {
   return {mount->content(), true, mount->read_only()};
 }
 
-Errno Directory::check_new_locked(std::string_view name) const {
+Errno Directory::check_new_locked(std::string_view name) {
   if (removed_) return Errno::NoEnt;
-  return entries_.contains(name) ? Errno::Exist : Errno::Success;
+  return find_locked(name) != entries_.end() ? Errno::Exist : Errno::Success;
 }
 
 Directory::Entry& Directory::insert_locked(std::string_view name, std::shared_ptr<Inode> inode) {
   const auto at = entries_.try_emplace(std::string(name)).first;
-  at->second.cookie = ++last_cookie_;
   at->second.inode = std::move(inode);
-  in_order_.emplace(at->second.cookie, at);
+  put_in_order_locked(at, ++last_cookie_);
   touch_locked();
   return at->second;
 }
 
 void Directory::erase_locked(Entries::iterator at) {
-  volume_->release(kEntryBytes + at->first.size());
-  in_order_.erase(at->second.cookie);
+  if (at->second.charged) volume_->release(kEntryBytes + at->first.size());
+  if (in_order_ != nullptr) in_order_->erase(at->second.cookie);
   entries_.erase(at);
   touch_locked();
+}
+
+void Directory::put_in_order_locked(Entries::iterator at, std::uint64_t cookie) {
+  at->second.cookie = cookie;
+  if (in_order_ != nullptr) {
+    in_order_->emplace(cookie, at);
+  } else if (entries_.size() > kFewEntries) {
+    in_order_ = std::make_unique<std::map<std::uint64_t, Entries::iterator>>();
+    for (auto each = entries_.begin(); each != entries_.end(); ++each) in_order_->emplace(each->second.cookie, each);
+  }
 }
 
 std::expected<std::shared_ptr<File>, Errno> Directory::create_file(std::string_view name) {
@@ -185,7 +278,7 @@ std::expected<std::shared_ptr<File>, Errno> Directory::create_file(std::string_v
   const std::lock_guard lock(volume_->mutex_);
   if (const Errno error = check_new_locked(name); error != Errno::Success) return std::unexpected(error);
   if (!volume_->charge(kInodeBytes + kEntryBytes + name.size())) return std::unexpected(Errno::NoSpc);
-  file = std::shared_ptr<File>(new File(volume_));
+  file = std::make_shared<File>(Key(), volume_);
   file->begin_locked(kInodeBytes);
   insert_locked(name, file);
   return file;
@@ -196,7 +289,7 @@ std::expected<std::shared_ptr<Directory>, Errno> Directory::create_directory(std
   const std::lock_guard lock(volume_->mutex_);
   if (const Errno error = check_new_locked(name); error != Errno::Success) return std::unexpected(error);
   if (!volume_->charge(kInodeBytes + kEntryBytes + name.size())) return std::unexpected(Errno::NoSpc);
-  directory = std::shared_ptr<Directory>(new Directory(volume_));
+  directory = std::make_shared<Directory>(Key(), volume_);
   directory->begin_locked(kInodeBytes);
   directory->parent_ = this;
   insert_locked(name, directory);
@@ -208,7 +301,7 @@ Errno Directory::create_symlink(std::string_view name, std::string_view target) 
   const std::lock_guard lock(volume_->mutex_);
   if (const Errno error = check_new_locked(name); error != Errno::Success) return error;
   if (!volume_->charge(kInodeBytes + target.size() + kEntryBytes + name.size())) return Errno::NoSpc;
-  const auto symlink = std::shared_ptr<Symlink>(new Symlink(volume_, target));
+  const auto symlink = std::make_shared<Symlink>(Key(), volume_, target);
   symlink->begin_locked(kInodeBytes + target.size());
   insert_locked(name, symlink);
   return Errno::Success;
@@ -230,7 +323,7 @@ Errno Directory::link(std::string_view name, const std::shared_ptr<Inode>& inode
 Errno Directory::unlink(std::string_view name) {
   std::shared_ptr<Inode> doomed;  // Dies after the lock is gone: its end takes it again.
   const std::lock_guard lock(volume_->mutex_);
-  const auto at = entries_.find(name);
+  const auto at = find_locked(name);
   if (at == entries_.end()) return Errno::NoEnt;
   if (at->second.mount != nullptr) return Errno::Busy;
   if (at->second.inode->kind() == Kind::Directory) return Errno::IsDir;
@@ -245,13 +338,13 @@ Errno Directory::unlink(std::string_view name) {
 Errno Directory::remove_directory(std::string_view name) {
   std::shared_ptr<Inode> doomed;
   const std::lock_guard lock(volume_->mutex_);
-  const auto at = entries_.find(name);
+  const auto at = find_locked(name);
   if (at == entries_.end()) return Errno::NoEnt;
   if (at->second.mount != nullptr) return Errno::Busy;
   Directory* directory = as_directory(at->second.inode.get());
   if (directory == nullptr) return Errno::NotDir;
   if (directory->network_) return Errno::Busy;
-  if (!directory->entries_.empty()) return Errno::NotEmpty;
+  if (!directory->empty_locked()) return Errno::NotEmpty;
   doomed = std::move(at->second.inode);
   directory->detach_locked();
   erase_locked(at);
@@ -276,7 +369,7 @@ Errno Directory::rename(Directory& from, std::string_view name, Directory& to, s
   if (from.volume_ != to.volume_) return Errno::XDev;
   std::shared_ptr<Inode> replaced;  // Dies after the lock is gone.
   const std::lock_guard lock(from.volume_->mutex_);
-  const auto at = from.entries_.find(name);
+  const auto at = from.find_locked(name);
   if (at == from.entries_.end() || to.removed_) return Errno::NoEnt;
   if (at->second.mount != nullptr || at->second.inode->kind() == Kind::Signals) return Errno::Busy;
   const std::shared_ptr<Inode> moved = at->second.inode;
@@ -284,7 +377,7 @@ Errno Directory::rename(Directory& from, std::string_view name, Directory& to, s
   if (directory == nullptr && must_be_directory) return Errno::NotDir;
   if (directory != nullptr && directory->network_) return Errno::Busy;
   if (directory != nullptr && to.lies_in_locked(*directory)) return Errno::Inval;
-  const auto over = to.entries_.find(new_name);
+  const auto over = to.find_locked(new_name);
   if (over != to.entries_.end()) {
     if (over->second.inode == moved) return Errno::Success;
     if (over->second.mount != nullptr || over->second.inode->kind() == Kind::Signals) return Errno::Busy;
@@ -292,7 +385,7 @@ Errno Directory::rename(Directory& from, std::string_view name, Directory& to, s
     if (target != nullptr) {
       if (directory == nullptr) return Errno::IsDir;
       if (target->network_) return Errno::Busy;
-      if (!target->entries_.empty()) return Errno::NotEmpty;
+      if (!target->empty_locked()) return Errno::NotEmpty;
     } else if (directory != nullptr) {
       return Errno::NotDir;
     }
@@ -305,10 +398,9 @@ Errno Directory::rename(Directory& from, std::string_view name, Directory& to, s
       replaced->changed_ = to.volume_->now();
     }
     // The entry stays, and with it what it costs.
-    to.in_order_.erase(over->second.cookie);
+    if (to.in_order_ != nullptr) to.in_order_->erase(over->second.cookie);
     over->second.inode = moved;
-    over->second.cookie = ++to.last_cookie_;
-    to.in_order_.emplace(over->second.cookie, over);
+    to.put_in_order_locked(over, ++to.last_cookie_);
     to.touch_locked();
   } else {
     if (!to.volume_->charge(kEntryBytes + new_name.size())) return Errno::NoSpc;
@@ -324,15 +416,26 @@ Errno Directory::rename(Directory& from, std::string_view name, Directory& to, s
   return Errno::Success;
 }
 
-void Directory::list(std::uint64_t cookie, const std::function<bool(const Listed&)>& visit) const {
+void Directory::list(std::uint64_t cookie, const std::function<bool(const Listed&)>& visit) {
   std::vector<std::shared_ptr<Inode>> mounted;  // Held until the lock is gone: it may be the last that holds them.
   const std::lock_guard lock(volume_->mutex_);
-  for (auto at = in_order_.lower_bound(cookie); at != in_order_.end(); ++at) {
-    const auto& [name, entry] = *at->second;
+  for (std::uint64_t rest = outlined_locked(); rest != 0; rest &= rest - 1) make_outlined_locked(static_cast<std::size_t>(std::countr_zero(rest)));
+  const auto visit_entry = [&](const Entries::value_type& at) {
+    const auto& [name, entry] = at;
     if (entry.mount != nullptr) mounted.push_back(entry.mount->content());
     const Inode& inode = entry.mount != nullptr ? *mounted.back() : *entry.inode;
-    if (!visit({at->first + 1, inode.number(), inode.filetype(), name})) return;
+    return visit({entry.cookie + 1, inode.number(), inode.filetype(), name});
+  };
+  if (in_order_ != nullptr) {
+    for (auto at = in_order_->lower_bound(cookie); at != in_order_->end() && visit_entry(*at->second);) ++at;
+    return;
   }
+  std::vector<const Entries::value_type*> few;
+  for (const auto& at : entries_) {
+    if (at.second.cookie >= cookie) few.push_back(&at);
+  }
+  std::ranges::sort(few, {}, [](const auto* at) { return at->second.cookie; });
+  for (auto at = few.begin(); at != few.end() && visit_entry(**at);) ++at;
 }
 
 std::uint64_t Directory::parent_number() const {
@@ -342,7 +445,7 @@ std::uint64_t Directory::parent_number() const {
 
 Errno Directory::mount(std::string_view name, std::shared_ptr<Mount> mount) {
   const std::lock_guard lock(volume_->mutex_);
-  if (const auto at = entries_.find(name); at != entries_.end()) {
+  if (const auto at = find_locked(name); at != entries_.end()) {
     at->second.mount.swap(mount);
     return Errno::Success;
   }
@@ -352,12 +455,8 @@ Errno Directory::mount(std::string_view name, std::shared_ptr<Mount> mount) {
 }
 
 Errno Directory::add_signals(std::string_view name) {
-  class Signals final : public Inode {
-   public:
-    explicit Signals(std::shared_ptr<Volume> volume) : Inode(std::move(volume), Kind::Signals) {}
-  };
   const std::lock_guard lock(volume_->mutex_);
-  if (entries_.contains(name)) return Errno::Exist;
+  if (find_locked(name) != entries_.end()) return Errno::Exist;
   if (!volume_->charge(kInodeBytes + kEntryBytes + name.size())) return Errno::NoSpc;
   const auto signals = std::make_shared<Signals>(volume_);
   static_cast<Inode&>(*signals).begin_locked(kInodeBytes);

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,7 @@ namespace dormouse::wasi {
 class Directory;
 class File;
 class Mount;
+class Outline;
 
 class Volume final : public std::enable_shared_from_this<Volume>, Immovable {
  public:
@@ -38,6 +40,7 @@ class Volume final : public std::enable_shared_from_this<Volume>, Immovable {
     MemoryAccount* account = nullptr;  // Null: nothing is charged (what the host has put there).
     bool read_only = false;            // Guests cannot change anything in it; host code can.
     std::uint64_t device = 1;          // st_dev: different for each volume of a guest.
+    std::shared_ptr<const Outline> outline = nullptr;  // What the first root holds; null: nothing.
   };
   static std::shared_ptr<Volume> create(Options options);
   // An empty folder of this volume that lies in no other.
@@ -50,7 +53,7 @@ class Volume final : public std::enable_shared_from_this<Volume>, Immovable {
   friend class Inode;
   friend class File;
   friend class Directory;
-  explicit Volume(Options options) : options_(options) {}
+  explicit Volume(Options options);
   Timestamp now() const { return static_cast<Timestamp>(options_.clock.realtime().count()); }
   bool charge(std::uint64_t bytes) { return options_.account == nullptr || options_.account->try_charge(bytes); }
   void release(std::uint64_t bytes) {
@@ -58,7 +61,9 @@ class Volume final : public std::enable_shared_from_this<Volume>, Immovable {
   }
 
   const Options options_;
+  const Timestamp made_at_;
   std::mutex mutex_;
+  std::uint64_t unmade_ = 0;  // Of the outline: a bit for each inode that nobody has looked at.
   std::uint64_t last_inode_ = 0;
 };
 
@@ -78,11 +83,17 @@ class Inode : Immovable {
 
  protected:
   friend class Directory;
+  friend class Volume;
+  struct Key {  // Only a folder or a volume makes inodes.
+    explicit Key() = default;
+  };
   Inode(std::shared_ptr<Volume> volume, Kind kind);
   // Under the lock.
   virtual std::uint64_t size_locked() const { return 0; }
   // It has its place now; `charged_bytes` are released at its end.
   void begin_locked(std::size_t charged_bytes);
+  // The same of the outline's, which is charged to nobody.
+  void begin_outlined_locked(std::size_t item);
   void touch_locked() { modified_ = changed_ = volume_->now(); }
 
   const std::shared_ptr<Volume> volume_;
@@ -95,8 +106,27 @@ class Inode : Immovable {
   std::size_t charged_bytes_ = 0;
 };
 
+// What a root holds from the beginning, as the host describes it. An inode of it is made when somebody first looks at it: most
+// guests look at few of the files and folders that a pod has.
+class Outline {
+ public:
+  static constexpr std::size_t kItemsMax = 64;
+  struct Item {
+    std::string_view name;
+    std::uint8_t folder = 0;           // The item that it is in, which comes before it.
+    Inode::Kind kind = Inode::Kind::Directory;
+    bool network = false;              // See Directory::become_network().
+  };
+  virtual ~Outline() = default;
+  // [0] is the root. No symbolic links. The same for as long as the outline lives.
+  virtual std::span<const Item> items() const = 0;
+  // What a file holds.
+  virtual std::string text(std::size_t item) const = 0;
+};
+
 class File final : public Inode {
  public:
+  explicit File(Key, std::shared_ptr<Volume> volume, std::string given = {}) : Inode(volume, Kind::File), data_(volume->account(), std::move(given)) {}
   std::size_t read(std::uint64_t offset, std::span<std::byte> into);
   FileData::Written write(std::uint64_t offset, std::span<const std::byte> from);
   // At the end, wherever that is now; `end` becomes the offset behind it.
@@ -106,19 +136,16 @@ class File final : public Inode {
   std::uint64_t size_bytes() const;
 
  private:
-  friend class Directory;
-  explicit File(std::shared_ptr<Volume> volume) : Inode(volume, Kind::File), data_(volume->account()) {}
   std::uint64_t size_locked() const override { return data_.size_bytes(); }
   FileData data_;
 };
 
 class Symlink final : public Inode {
  public:
+  Symlink(Key, std::shared_ptr<Volume> volume, std::string_view target) : Inode(std::move(volume), Kind::Symlink), target_(target) {}
   const std::string& target() const { return target_; }
 
  private:
-  friend class Directory;
-  Symlink(std::shared_ptr<Volume> volume, std::string_view target) : Inode(std::move(volume), Kind::Symlink), target_(target) {}
   std::uint64_t size_locked() const override { return target_.size(); }
   const std::string target_;
 };
@@ -127,7 +154,9 @@ class Directory final : public Inode, public std::enable_shared_from_this<Direct
  public:
   static constexpr std::size_t kNameBytesMax = 255;
   static constexpr std::size_t kEntryBytes = 224;  // Charged for each entry besides its name: two tree nodes.
+  static constexpr std::size_t kFewEntries = 16;   // Are put in order when they are listed.
 
+  explicit Directory(Key, std::shared_ptr<Volume> volume) : Inode(std::move(volume), Kind::Directory) { links_ = 2; }
   ~Directory() override;
 
   struct Found {
@@ -135,7 +164,7 @@ class Directory final : public Inode, public std::enable_shared_from_this<Direct
     bool mounted = false;          // Something lies over it: it can be neither removed nor renamed.
     bool read_only = false;        // Mounted so.
   };
-  Found lookup(std::string_view name) const;
+  Found lookup(std::string_view name);
 
   // `name` is one path component, not "." or "..". Errors: Exist, NoSpc; NoEnt when this folder itself was removed.
   std::expected<std::shared_ptr<File>, Errno> create_file(std::string_view name);
@@ -159,7 +188,7 @@ class Directory final : public Inode, public std::enable_shared_from_this<Direct
     std::string_view name;
   };
   static constexpr std::uint64_t kFirstCookie = 2;  // 0 and 1 are "." and "..".
-  void list(std::uint64_t cookie, const std::function<bool(const Listed&)>& visit) const;
+  void list(std::uint64_t cookie, const std::function<bool(const Listed&)>& visit);
   // The number of the folder above in the same volume; at its root its own.
   std::uint64_t parent_number() const;
 
@@ -178,19 +207,28 @@ class Directory final : public Inode, public std::enable_shared_from_this<Direct
     std::uint64_t cookie = 0;
     std::shared_ptr<Inode> inode;   // May be null under a mount.
     std::shared_ptr<Mount> mount;
+    bool charged = true;
   };
   using Entries = std::map<std::string, Entry, std::less<>>;
 
-  explicit Directory(std::shared_ptr<Volume> volume) : Inode(std::move(volume), Kind::Directory) { links_ = 2; }
   // All under the lock.
-  Errno check_new_locked(std::string_view name) const;
+  Errno check_new_locked(std::string_view name);
+  // Makes it if it is outlined.
+  Entries::iterator find_locked(std::string_view name);
+  bool empty_locked() const { return entries_.empty() && outlined_locked() == 0; }
+  void begin_outline_locked(std::size_t item);
+  // The outline's items in this folder that are not made, a bit each.
+  std::uint64_t outlined_locked() const;
+  Entries::iterator make_outlined_locked(std::size_t item);
   Entry& insert_locked(std::string_view name, std::shared_ptr<Inode> inode);
   void erase_locked(Entries::iterator at);
+  // The entry has this cookie from now on.
+  void put_in_order_locked(Entries::iterator at, std::uint64_t cookie);
   bool lies_in_locked(const Directory& other) const;
   void detach_locked();
 
   Entries entries_;
-  std::map<std::uint64_t, Entries::iterator> in_order_;
+  std::unique_ptr<std::map<std::uint64_t, Entries::iterator>> in_order_;  // By cookie, once there have been more than kFewEntries.
   std::uint64_t last_cookie_ = kFirstCookie - 1;
   Directory* parent_ = nullptr;  // Cleared under the lock before the folder above dies.
   bool removed_ = false;

@@ -13,7 +13,7 @@ namespace {
 
 using test::bytes_of;
 
-std::vector<std::string> names(const Directory& directory) {
+std::vector<std::string> names(Directory& directory) {
   std::vector<std::string> names;
   directory.list(0, [&](const Directory::Listed& listed) {
     names.emplace_back(listed.name);
@@ -21,6 +21,21 @@ std::vector<std::string> names(const Directory& directory) {
   });
   return names;
 }
+
+class PodLike final : public Outline {
+ public:
+  std::span<const Item> items() const override {
+    using Kind = Inode::Kind;
+    static constexpr Item kItems[] = {{}, {.name = "etc"}, {.name = "passwd", .folder = 1, .kind = Kind::File}, {.name = "deep", .folder = 1}, {.name = "deeper", .folder = 3}, {.name = "run"},
+                                      {.name = "signals", .folder = 5, .kind = Kind::Signals}, {.name = "net", .network = true}};
+    return kItems;
+  }
+  std::string text(std::size_t item) const override {
+    ++texts;
+    return item == 2 ? "root" : "";
+  }
+  mutable int texts = 0;
+};
 
 class FileTree : public testing::Test {
  protected:
@@ -46,6 +61,90 @@ TEST_F(FileTree, EveryByteIsGivenBack) {
   EXPECT_EQ(account_.used_bytes(), Inode::kInodeBytes);
   root_.reset();
   EXPECT_EQ(account_.used_bytes(), 0u);
+}
+
+class OutlinedTree : public FileTree {
+ protected:
+  std::string text_of(File& file) {
+    std::string text(64, '\0');
+    text.resize(file.read(0, std::as_writable_bytes(std::span(text))));
+    return text;
+  }
+  std::shared_ptr<PodLike> outline_ = std::make_shared<PodLike>();
+  std::shared_ptr<Directory> outlined_ = Volume::create({.clock = clock_, .account = &account_, .outline = outline_})->make_root();
+  std::uint64_t used_before_ = account_.used_bytes();
+};
+
+TEST_F(OutlinedTree, IsThereWithoutHavingBeenMade) {
+  const Timestamp made = static_cast<Timestamp>(clock_.realtime().count());
+  clock_.advance(std::chrono::seconds(1));
+  EXPECT_EQ(outlined_->stat().links, 5u);
+  auto etc = std::static_pointer_cast<Directory>(outlined_->lookup("etc").inode);
+  ASSERT_NE(etc, nullptr);
+  EXPECT_EQ(outline_->texts, 0);
+  auto passwd = std::static_pointer_cast<File>(etc->lookup("passwd").inode);
+  ASSERT_NE(passwd, nullptr);
+  EXPECT_EQ(outlined_->lookup("passwd").inode, nullptr);
+  EXPECT_EQ(passwd->stat().modified, made);
+  EXPECT_EQ(passwd->stat().size, 4u);
+  EXPECT_EQ(text_of(*passwd), "root");
+  EXPECT_EQ(etc->lookup("passwd").inode, passwd);
+  EXPECT_EQ(outline_->texts, 1);
+  EXPECT_TRUE(as_directory(outlined_->lookup("net").inode.get())->is_network());
+  EXPECT_EQ(etc->parent_number(), outlined_->number());
+  EXPECT_EQ(account_.used_bytes(), used_before_);
+}
+
+TEST_F(OutlinedTree, IsListedInOneOrderWhateverWasLookedAtFirst) {
+  (void)outlined_->lookup("net");
+  EXPECT_EQ(names(*outlined_), (std::vector<std::string>{"etc", "run", "net"}));
+  std::vector<std::uint64_t> numbers;
+  outlined_->list(0, [&](const Directory::Listed& listed) {
+    numbers.push_back(listed.inode);
+    return true;
+  });
+  EXPECT_EQ(numbers, (std::vector<std::uint64_t>{2, 6, 8}));
+  EXPECT_EQ(outlined_->lookup("run").inode->number(), 6u);
+  EXPECT_EQ((*outlined_->create_file("new"))->number(), 9u);
+  EXPECT_EQ(names(*outlined_), (std::vector<std::string>{"etc", "run", "net", "new"}));
+}
+
+TEST_F(OutlinedTree, IsChangedAsAnyOther) {
+  EXPECT_EQ(outlined_->create_file("etc").error(), Errno::Exist);
+  EXPECT_EQ(outlined_->add_signals("net"), Errno::Exist);
+  EXPECT_EQ(outlined_->unlink("etc"), Errno::IsDir);
+  EXPECT_EQ(outlined_->remove_directory("etc"), Errno::NotEmpty);
+  auto etc = std::static_pointer_cast<Directory>(outlined_->lookup("etc").inode);
+  EXPECT_EQ(etc->remove_directory("deep"), Errno::NotEmpty);
+  EXPECT_EQ(Directory::rename(*outlined_, "etc", *outlined_, "moved", true), Errno::Success);
+  EXPECT_EQ(names(*etc), (std::vector<std::string>{"passwd", "deep"}));
+  auto passwd = std::static_pointer_cast<File>(etc->lookup("passwd").inode);
+  EXPECT_EQ(passwd->write(2, bytes_of("am")).bytes, 2u);
+  EXPECT_EQ(text_of(*passwd), "roam");
+  EXPECT_EQ(etc->unlink("passwd"), Errno::Success);
+  EXPECT_EQ(etc->lookup("passwd").inode, nullptr);
+  EXPECT_EQ(Directory::rename(*outlined_, "moved", *outlined_, "run", true), Errno::NotEmpty);
+  auto run = std::static_pointer_cast<Directory>(outlined_->lookup("run").inode);
+  EXPECT_EQ(run->unlink("signals"), Errno::Perm);
+  passwd.reset();
+  etc.reset();
+  run.reset();
+  outlined_.reset();
+  EXPECT_EQ(account_.used_bytes(), Inode::kInodeBytes);  // Of the other tree.
+}
+
+TEST_F(FileTree, ListsMany) {
+  std::vector<std::string> expected;
+  for (int i = 0; i < 40; ++i) {
+    expected.push_back(fmt::format("{}", 97 * i % 41));
+    ASSERT_TRUE(root_->create_file(expected.back()));
+    EXPECT_EQ(names(*root_), expected);
+  }
+  for (int i = 30; i > 0; i -= 3) {
+    EXPECT_EQ(root_->unlink(expected[static_cast<std::size_t>(i)]), Errno::Success);
+    expected.erase(expected.begin() + i);
+    EXPECT_EQ(names(*root_), expected);
+  }
 }
 
 TEST_F(FileTree, TellsDeviceNumberLinksAndTimes) {

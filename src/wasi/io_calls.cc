@@ -199,7 +199,7 @@ Errno fd_readdir(ProcessState& process, Memory memory, Fd fd, u32 buffer, u32 le
     append(listed.name.data(), listed.name.size());
     return used < into->size();
   };
-  const Directory& directory = (*descriptor)->directory();
+  Directory& directory = (*descriptor)->directory();
   bool more = !into->empty();
   if (more && cookie == 0) more = put({1, directory.number(), Filetype::Directory, "."});
   if (more && cookie <= 1) more = put({Directory::kFirstCookie, directory.parent_number(), Filetype::Directory, ".."});

@@ -15,7 +15,7 @@ using namespace dormouse::wasi;
 
 namespace {
 
-bool lies_below(const Inode& inode, const Directory& directory) {
+bool lies_below(const Inode& inode, Directory& directory) {
   if (&inode == &directory) return true;
   bool found = false;
   directory.list(0, [&](const Directory::Listed& listed) {
