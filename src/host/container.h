@@ -56,7 +56,7 @@ struct ContainerStatus {
 class Container final : Immovable {
  public:
   struct Options {
-    pods::Container spec;                  // `image` is a path.
+    const pods::Container& spec;           // Outlives the container. `image` is a path.
     std::string display_name;              // In log lines: "namespace/pod" or "namespace/pod/container".
     pods::RestartPolicy restart_policy = pods::RestartPolicy::Always;
     Nanoseconds grace = std::chrono::seconds(30);

@@ -54,7 +54,7 @@ class Host final : Immovable {
   // One pod's place: who has it now, and who comes when that one has gone.
   struct Slot {
     std::unique_ptr<PodRunner> runner;
-    std::optional<pods::Pod> next;
+    std::unique_ptr<pods::Pod> next;
     std::string module_stamps;  // What the module files looked like when the pod was started.
     unsigned colour_index = 0;
   };
@@ -342,7 +342,7 @@ void Host::apply(std::vector<pods::Pod> wanted) {
     const bool same = slot.runner && slot.runner->pod().same_spec(pod) && slot.module_stamps == module_stamps(pod);
     if (same && !slot.next) continue;
     ++replaced;
-    slot.next = std::move(pod);
+    slot.next = std::make_unique<pods::Pod>(std::move(pod));
     if (slot.runner) slot.runner->stop();
   }
   start_next();
@@ -412,9 +412,9 @@ void Host::settle() {
       continue;
     }
     if (slot.next && !stopping_) {
-      pods::Pod next = std::move(*std::exchange(slot.next, std::nullopt));
+      const std::unique_ptr<pods::Pod> next = std::move(slot.next);
       slot.runner.reset();
-      start_pod(it->first, std::move(next));
+      start_pod(it->first, std::move(*next));
       ++it;
     } else if (bare()) {
       break;  // Its exit code is read below.

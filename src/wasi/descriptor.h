@@ -88,7 +88,7 @@ class DescriptorTable final : Immovable {
   }
 
  private:
-  static constexpr std::size_t kSlotsMin = 16;
+  static constexpr std::size_t kSlotsMin = 8;  // Standard streams, the root, and what a small operator has open.
   void set_free(Fd fd, bool is_free);
 
   MemoryAccount& account_;
