@@ -18,7 +18,7 @@ using watchcache::Verb;
 using watchcache::WatchEvent;
 
 RoutedExchange::RoutedExchange(SharedCache& owner, kube::Request request, CacheRequest read, std::shared_ptr<ApiClient> client, kube::ExchangeSink& sink)
-    : owner_(owner), request_(std::move(request)), read_(std::move(read)), sink_(&sink), sequence_(owner.next_sequence()), came_at_(owner.now()) {
+    : owner_(owner), request_(std::move(request)), read_(std::make_unique<CacheRequest>(std::move(read))), sink_(&sink), sequence_(owner.next_sequence()), came_at_(owner.now()) {
   client_ = std::move(client);
   owner_.soon(alive_, [this] { ask_rights(); });
 }
@@ -33,16 +33,16 @@ RoutedExchange::~RoutedExchange() {
 
 void RoutedExchange::ask_rights() {
   if (client_->identity == nullptr) return forward(Forwarded::NoIdentity);
-  const CacheEntry* const entry = owner_.find(read_);
+  const CacheEntry* const entry = owner_.find(*read_);
   // Who may list and watch all of an entry can lend his token to it.
-  const bool lend = read_.query.verb != Verb::Get && (entry == nullptr || entry->key() == read_.key);
-  const std::array<std::string_view, 2> verbs = {read_.rights.verb, read_.query.verb == Verb::List ? "watch" : "list"};
+  const bool lend = read_->query.verb != Verb::Get && (entry == nullptr || entry->key() == read_->key);
+  const std::array<std::string_view, 2> verbs = {read_->rights.verb, read_->query.verb == Verb::List ? "watch" : "list"};
   const int count = lend ? 2 : 1;
   may_donate_ = lend;
   verdicts_wanted_ = count;
   const std::weak_ptr<bool> alive = alive_;
   for (int i = 0; i < count; ++i) {
-    kube::AccessAttributes what = read_.rights;
+    kube::AccessAttributes what = read_->rights;
     what.verb = verbs[static_cast<std::size_t>(i)];
     owner_.reviews().check(client_->name, *client_->identity, what, [this, i, alive](Verdict verdict) {
       if (!alive.expired()) on_verdict(i, verdict);
@@ -63,15 +63,15 @@ void RoutedExchange::on_verdict(int which, Verdict verdict) {
 // --- From where? ---
 
 void RoutedExchange::route() {
-  entry_ = owner_.find(read_);
+  entry_ = owner_.find(*read_);
   if (entry_ == nullptr) {
-    const bool begins = read_.query.verb == Verb::Watch || (read_.query.verb == Verb::List && client_->lists_before_watching && !owner_.lists_refused(read_.key));
+    const bool begins = read_->query.verb == Verb::Watch || (read_->query.verb == Verb::List && client_->lists_before_watching && !owner_.lists_refused(read_->key));
     if (!begins) return forward(Forwarded::Cold);
-    if (owner_.refused(read_.key)) return forward(Forwarded::NotReady);
+    if (owner_.refused(read_->key)) return forward(Forwarded::NotReady);
     if (!may_donate_) return forward(Forwarded::NoDonor);
-    entry_ = owner_.create(read_.key);
+    entry_ = owner_.create(read_->key);
     if (entry_ == nullptr) return forward(Forwarded::Full);
-  } else if (entry_->key() != read_.key) {
+  } else if (entry_->key() != read_->key) {
     may_donate_ = false;
   }
   entry_->attach(*this);
@@ -81,7 +81,7 @@ void RoutedExchange::route() {
 }
 
 RoutedExchange::Choice RoutedExchange::choose(Forwarded& reason) const {
-  const Query& query = read_.query;
+  const Query& query = read_->query;
   const bool watch = query.verb == Verb::Watch;
   const auto otherwise = [&](Forwarded why) {
     reason = why;
@@ -97,7 +97,7 @@ RoutedExchange::Choice RoutedExchange::choose(Forwarded& reason) const {
     return entry_->ready() && cache.watchable(query.revision) ? Choice::Serve : otherwise(entry_->ready() ? Forwarded::TooOld : Forwarded::NotReady);
   }
   // A state is asked for.
-  const auto floor = client_->writes.floor(read_.resource);
+  const auto floor = client_->writes.floor(read_->resource);
   if (!floor) return otherwise(Forwarded::Older);
   if (!entry_->ready()) return coming();
   // What the client has written is on its way here; the API server's own cache may be as far behind.
@@ -108,7 +108,7 @@ RoutedExchange::Choice RoutedExchange::choose(Forwarded& reason) const {
   } else if (query.from == Query::From::Revision && cache.revision() < query.revision) {
     return otherwise(Forwarded::Older);
   }
-  if (query.verb == Verb::List && query.limit > 0 && query.from != Query::From::Any && !cache.fits(read_.selection(), query.limit)) return otherwise(Forwarded::Limit);
+  if (query.verb == Verb::List && query.limit > 0 && query.from != Query::From::Any && !cache.fits(read_->selection(), query.limit)) return otherwise(Forwarded::Limit);
   return Choice::Serve;
 }
 
@@ -135,10 +135,10 @@ void RoutedExchange::on_entry_changed() {
 
 void RoutedExchange::become(State state) {
   if (state_ == State::Waiting) owner_.waits_no_more(*this);
-  if (state_ == State::Watch) owner_.watch_closed(*this);
+  if (state_ == State::Watch) owner_.watch_closed(*this, *std::exchange(right_, nullptr));
   state_ = state;
   if (state_ == State::Waiting) owner_.waits(*this);
-  if (state_ == State::Watch) owner_.watch_opened(*this);
+  if (state_ == State::Watch) right_ = &owner_.watch_opened(*this, read_->rights);
 }
 
 void RoutedExchange::leave_entry() {
@@ -151,6 +151,7 @@ void RoutedExchange::forward(Forwarded reason) {
   ++owner_.count().forwarded[static_cast<std::size_t>(reason)];
   leave_entry();
   become(State::Forwarded);
+  read_.reset();
   inner_ = owner_.upstream().start(std::move(request_), *sink_);
 }
 
@@ -158,16 +159,16 @@ void RoutedExchange::relay(Forwarded reason) {
   ++owner_.count().forwarded[static_cast<std::size_t>(reason)];
   ++owner_.count().relays;
   become(State::Relay);
-  initial_over_ = !read_.query.initial_events;
-  last_ = read_.query.from == Query::From::Revision ? read_.query.revision : 0;
+  initial_over_ = !read_->query.initial_events;
+  last_ = read_->query.from == Query::From::Revision ? read_->query.revision : 0;
   inner_ = owner_.upstream().start(std::move(request_), *this);
 }
 
 void RoutedExchange::on_response(int status, kube::Headers headers) {
   if (status == 200) {
     for (const auto& [name, value] : headers) {
-      if (name == "content-type" && value.starts_with(read_.key.list_content_type())) {
-        decoder_.emplace(read_.key.encoding);
+      if (name == "content-type" && value.starts_with(read_->key.list_content_type())) {
+        decoder_.emplace(read_->key.encoding);
       }
     }
   }
@@ -183,14 +184,14 @@ std::size_t RoutedExchange::read_relayed(std::string_view bytes) {
     if (event && !*event) break;
     bool understood = event.has_value();
     if (understood && (*event)->type == WatchEvent::Type::Bookmark) {
-      const auto bookmark = watchcache::parse_bookmark(read_.key.encoding, (*event)->object);
+      const auto bookmark = watchcache::parse_bookmark(read_->key.encoding, (*event)->object);
       understood = bookmark.has_value();
       if (understood) {
         initial_over_ = initial_over_ || bookmark->initial_events_end;
         last_ = bookmark->revision;
       }
     } else if (understood && (*event)->type != WatchEvent::Type::Error) {
-      const auto metadata = watchcache::read_metadata(read_.key.encoding, (*event)->object);
+      const auto metadata = watchcache::read_metadata(read_->key.encoding, (*event)->object);
       understood = metadata.has_value();
       if (understood && initial_over_) last_ = metadata->revision;
     } else {
@@ -258,7 +259,7 @@ void RoutedExchange::respond(std::string_view content_type, std::optional<std::u
 }
 
 void RoutedExchange::serve() {
-  switch (read_.query.verb) {
+  switch (read_->query.verb) {
     case Verb::List: return serve_list();
     case Verb::Get: return serve_get();
     case Verb::Watch: break;
@@ -266,49 +267,52 @@ void RoutedExchange::serve() {
   ++owner_.count().served_watches;
   const std::weak_ptr<bool> alive = alive_;
   std::optional<watchcache::Revision> from;
-  if (!read_.query.initial_events && read_.query.from == Query::From::Revision) from = read_.query.revision;
+  if (!read_->query.initial_events && read_->query.from == Query::From::Revision) from = read_->query.revision;
   become(State::Watch);
-  respond(read_.key.watch_content_type(), std::nullopt);
+  respond(read_->key.watch_content_type(), std::nullopt);
   if (alive.expired() || state_ != State::Watch) return;
   if (!entry_->ready()) return revoke();
-  open_watch(from, read_.query.initial_events);
+  open_watch(from, read_->query.initial_events);
 }
 
 void RoutedExchange::open_watch(std::optional<watchcache::Revision> from, bool initial_events) {
   entry_->watched();
   if (state_ != State::Watch) become(State::Watch);
-  std::uint32_t timeout = read_.query.timeout_seconds;
+  std::uint32_t timeout = read_->query.timeout_seconds;
   if (timeout > 0) {
     const auto gone = std::chrono::duration_cast<std::chrono::seconds>(owner_.now() - came_at_).count();
     timeout = gone >= timeout ? 1 : timeout - static_cast<std::uint32_t>(gone);
   }
-  watch_ = entry_->cache().watch({.selection = read_.selection(), .from = from, .initial_events = initial_events, .bookmarks = read_.query.bookmarks,
+  watch_ = entry_->cache().watch({.selection = read_->selection(), .from = from, .initial_events = initial_events, .bookmarks = read_->query.bookmarks,
                                   .prune_managed_fields = client_->prune_managed_fields, .timeout_seconds = timeout},
                                  owner_.now(), *this);
+  // client-go's 5 to 10 minutes (and no time-out at all) are the server's affair; kube-rs's 290 s are to come before its own end of patience.
+  wants_timeout_ = read_->query.timeout_seconds > 0 && read_->query.timeout_seconds < 300;
+  read_.reset();
   if (const auto due = entry_->cache().deadline()) owner_.wake_at(*due);
   pump();
 }
 
 void RoutedExchange::serve_list() {
   ++owner_.count().served_lists;
-  list_ = entry_->cache().list({.selection = read_.selection(), .prune_managed_fields = client_->prune_managed_fields});
+  list_ = entry_->cache().list({.selection = read_->selection(), .prune_managed_fields = client_->prune_managed_fields});
   // The snapshot is its own: the entry may go.
   leave_entry();
   become(State::List);
   const std::weak_ptr<bool> alive = alive_;
-  respond(read_.key.list_content_type(), list_->size());
+  respond(read_->key.list_content_type(), list_->size());
   if (!alive.expired()) pump();
 }
 
 void RoutedExchange::serve_get() {
-  const watchcache::ObjectPtr object = entry_->cache().find(read_.key.namespace_name, read_.name);
+  const watchcache::ObjectPtr object = entry_->cache().find(read_->key.namespace_name, read_->name);
   if (object == nullptr) return forward(Forwarded::Missing);
   ++owner_.count().served_gets;
   body_ = entry_->cache().encode(*object, client_->prune_managed_fields);
   leave_entry();
   become(State::Body);
   const std::weak_ptr<bool> alive = alive_;
-  respond(read_.key.list_content_type(), body_.size());
+  respond(read_->key.list_content_type(), body_.size());
   if (!alive.expired()) pump();
 }
 
@@ -368,12 +372,9 @@ void RoutedExchange::consumed(std::size_t bytes) {
 void RoutedExchange::on_watch_pending(watchcache::Watch&, watchcache::Watch::Pending pending) {
   using Pending = watchcache::Watch::Pending;
   // Who may sleep is not woken for what can wait until something else comes.
-  if (client_->may_sleep && (pending == Pending::Bookmark || (pending == Pending::TimedOut && !wants_timeout()))) return;
+  if (client_->may_sleep && (pending == Pending::Bookmark || (pending == Pending::TimedOut && !wants_timeout_))) return;
   pump();
 }
-
-// client-go's 5 to 10 minutes (and no time-out at all) are the server's affair; kube-rs's 290 s are to come before its own end of patience.
-bool RoutedExchange::wants_timeout() const { return read_.query.timeout_seconds > 0 && read_.query.timeout_seconds < 300; }
 
 void RoutedExchange::revoke() {
   if (state_ != State::Watch) return;

@@ -33,6 +33,7 @@
 namespace dormouse::gateway {
 
 class SharedCache;
+struct OpenRight;
 
 class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcache::Watch::Listener, CacheEntry::Reader, Immovable {
  public:
@@ -48,7 +49,6 @@ class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcac
 
   // The client may not watch this any more: the stream ends as when an API server goes down in order.
   void revoke();
-  const kube::AccessAttributes& rights() const { return read_.rights; }
   ApiClient& client() { return *client_; }
   // It waits for its entry no longer than this.
   Nanoseconds give_up_at() const { return give_up_at_; }
@@ -71,7 +71,6 @@ class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcac
   void forward(Forwarded reason);
   void relay(Forwarded reason);
   bool may_join() const;
-  bool wants_timeout() const;
   void join();
   void leave_entry();
   void become(State state);
@@ -94,7 +93,7 @@ class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcac
 
   SharedCache& owner_;
   kube::Request request_;  // Until it is forwarded or answered.
-  CacheRequest read_;
+  std::unique_ptr<CacheRequest> read_;  // Until it is forwarded, or its watch is open.
   kube::ExchangeSink* sink_;
   State state_ = State::Rights;
   const std::uint64_t sequence_;       // When it came, in SharedCache's count.
@@ -103,6 +102,7 @@ class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcac
   int verdicts_wanted_ = 0;
   Verdict verdict_ = Verdict::Unknown; // On what is asked for.
   CacheEntry* entry_ = nullptr;
+  OpenRight* right_ = nullptr;         // With Watch.
   std::unique_ptr<kube::Exchange> inner_;
 
   std::unique_ptr<watchcache::ListStream> list_;
@@ -111,6 +111,7 @@ class RoutedExchange final : public kube::Exchange, kube::ExchangeSink, watchcac
   std::size_t body_at_ = 0;
   std::size_t unconsumed_ = 0;         // Of the cache's bytes.
   bool pumping_ = false;
+  bool wants_timeout_ = false;         // Its watch's end in time is not to wait until there is something else to tell.
 
   std::optional<watchcache::WatchDecoder> decoder_;  // While the relay's events can be read.
   std::size_t relay_unconsumed_ = 0;

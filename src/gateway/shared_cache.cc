@@ -90,18 +90,19 @@ void SharedCache::refuse_in(Refusals& refusals, const watchcache::CacheKey& key,
 
 // --- Rights, while watches are open ---
 
-void SharedCache::watch_opened(RoutedExchange& exchange) {
-  OpenRight& right = open_rights_[{exchange.client().name, exchange.rights()}];
+OpenRight& SharedCache::watch_opened(RoutedExchange& exchange, const kube::AccessAttributes& rights) {
+  const auto at = open_rights_.try_emplace({exchange.client().name, rights}).first;
+  OpenRight& right = at->second;
+  right.right = &at->first;
   if (right.exchanges.empty()) right.due = now() + options_.review_interval;
   right.exchanges.insert(&exchange);
   wake_at(right.due);
+  return right;
 }
 
-void SharedCache::watch_closed(RoutedExchange& exchange) {
-  const auto found = open_rights_.find({exchange.client().name, exchange.rights()});
-  if (found == open_rights_.end()) return;
-  found->second.exchanges.erase(&exchange);
-  if (found->second.exchanges.empty()) open_rights_.erase(found);
+void SharedCache::watch_closed(RoutedExchange& exchange, OpenRight& right) {
+  right.exchanges.erase(&exchange);
+  if (right.exchanges.empty()) open_rights_.erase(open_rights_.find(*right.right));
 }
 
 void SharedCache::review_now(const std::string& who) {

@@ -35,6 +35,15 @@ namespace dormouse::gateway {
 
 class RoutedExchange;
 
+// What a client needs for watches that are open: asked for again and again until they are closed.
+struct OpenRight {
+  const std::pair<std::string, kube::AccessAttributes>* right = nullptr;  // Who, and what.
+  Nanoseconds due{};
+  std::uint64_t question = 0;  // The one whose answer counts: the last.
+  bool doubtful = false;       // Denied once.
+  std::set<RoutedExchange*> exchanges;
+};
+
 class SharedCache final : public ApiFront, Immovable {
  public:
   struct Options {
@@ -107,20 +116,14 @@ class SharedCache final : public ApiFront, Immovable {
   void waits(RoutedExchange& exchange) { waiting_.insert(&exchange); }
   bool anybody_waits() const { return !waiting_.empty(); }
   void waits_no_more(RoutedExchange& exchange) { waiting_.erase(&exchange); }
-  // An open watch out of a cache: its rights are asked for again and again until it is closed.
-  void watch_opened(RoutedExchange& exchange);
-  void watch_closed(RoutedExchange& exchange);
+  // An open watch out of a cache.
+  OpenRight& watch_opened(RoutedExchange& exchange, const kube::AccessAttributes& rights);
+  void watch_closed(RoutedExchange& exchange, OpenRight& right);
   // This client's right has turned out to be gone.
   void review_now(const std::string& who);
 
  private:
   using Right = std::pair<std::string, kube::AccessAttributes>;
-  struct OpenRight {
-    Nanoseconds due{};
-    std::uint64_t question = 0;  // The one whose answer counts: the last.
-    bool doubtful = false;  // Denied once.
-    std::set<RoutedExchange*> exchanges;
-  };
   using Refusals = std::map<watchcache::CacheKey, Nanoseconds>;
   bool refused_in(const Refusals& refusals, const watchcache::CacheKey& key) const;
   void refuse_in(Refusals& refusals, const watchcache::CacheKey& key, Nanoseconds how_long);

@@ -2,6 +2,7 @@
 #include "kube/access_reviews.h"
 
 #include <boost/json.hpp>
+#include <fmt/format.h>
 
 namespace dormouse::kube {
 
@@ -42,9 +43,22 @@ std::string AccessAttributes::to_json() const {
                                       {"spec", json::object{{"resourceAttributes", std::move(attributes)}}}});
 }
 
+std::string AccessReviews::packed(const Key& key) {
+  const auto& [who, what] = key;
+  std::string packed;
+  // Each with its length, for a selector may hold anything.
+  for (const std::string* part : {&who, &what.verb, &what.group, &what.version, &what.resource, &what.namespace_name, &what.name, &what.field_selector, &what.label_selector}) {
+    packed += fmt::to_string(part->size());
+    packed += ':';
+    packed += *part;
+  }
+  packed.shrink_to_fit();
+  return packed;
+}
+
 void AccessReviews::check(const std::string& who, Identity& identity, const AccessAttributes& what, Done done) {
   const Key key{who, what};
-  if (const auto found = remembered_.find(key); found != remembered_.end()) {
+  if (const auto found = remembered_.find(packed(key)); found != remembered_.end()) {
     if (clock_.monotonic() < found->second.until) {
       ++counters_.remembered;
       return done(found->second.verdict);
@@ -58,7 +72,7 @@ void AccessReviews::check_again(const std::string& who, Identity& identity, cons
   const Key key{who, what};
   ask(key, identity, [this, key, done = std::move(done)](Verdict verdict) {
     if (verdict == Verdict::Unknown) {
-      const auto found = remembered_.find(key);
+      const auto found = remembered_.find(packed(key));
       if (found != remembered_.end() && clock_.monotonic() < found->second.until) verdict = found->second.verdict;
     }
     done(verdict);
@@ -97,8 +111,8 @@ void AccessReviews::answered(const Key& key, const Result<Response>& response) {
     if (remembered_.size() >= options_.remembered_max) std::erase_if(remembered_, [now](const auto& entry) { return entry.second.until <= now; });
     if (remembered_.size() >= options_.remembered_max) remembered_.clear();  // Forgetting costs reviews, never rights.
     // 401 is about one token; others of the same subject may be good.
-    if (response->status == 401) remembered_.erase(key);
-    else remembered_[key] = {verdict, now + (verdict == Verdict::Allowed ? options_.allowed_for : options_.denied_for)};
+    if (response->status == 401) remembered_.erase(packed(key));
+    else remembered_[packed(key)] = {verdict, now + (verdict == Verdict::Allowed ? options_.allowed_for : options_.denied_for)};
   }
   const auto found = under_way_.find(key);
   if (found == under_way_.end()) return;

@@ -57,13 +57,15 @@ class AccessReviews final : Immovable {
   // Asks anew whatever is remembered. If the API server cannot be asked, an earlier Allowed holds for the rest of its time.
   void check_again(const std::string& who, Identity& identity, const AccessAttributes& what, Done done);
   // A remembered answer was wrong.
-  void forget(const std::string& who, const AccessAttributes& what) { remembered_.erase({who, what}); }
+  void forget(const std::string& who, const AccessAttributes& what) { remembered_.erase(packed({who, what})); }
 
   struct Counters { std::uint64_t reviews = 0, allowed = 0, denied = 0, failed = 0, remembered = 0; };
   const Counters& counters() const { return counters_; }
 
  private:
   using Key = std::pair<std::string, AccessAttributes>;
+  // The key as one string: half its size, and there are thousands.
+  static std::string packed(const Key& key);
   struct Answer {
     Verdict verdict = Verdict::Unknown;
     Nanoseconds until{};
@@ -75,7 +77,7 @@ class AccessReviews final : Immovable {
   const Clock& clock_;
   Upstream& upstream_;
   const Options options_;
-  std::map<Key, Answer> remembered_;
+  std::map<std::string, Answer> remembered_;  // By packed key.
   std::map<Key, std::vector<Done>> under_way_;
   Counters counters_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
