@@ -138,7 +138,7 @@ void Run::page_out(Nanoseconds now) {
   const auto bytes = memory.slice(0, memory.size_bytes());
   if (stack.empty() || !bytes || bytes->empty()) return;  // It is still being instantiated, or has nothing to page.
   if (!paged_) paged_ = std::make_unique<paging::PagedMemory>(*options_.pages);
-  const auto freed = paged_->page_out({.stack = stack, .beside = instance_->beside_stack(), .memory = *bytes, .image_bytes = options_.module->info().memory_initial_bytes,
+  const auto freed = paged_->page_out({.stack = stack, .unused_bytes = instance_->unused_stack_bytes(), .beside = instance_->beside_stack(), .memory = *bytes, .image_bytes = options_.module->info().memory_initial_bytes,
                                         .around_bytes = wasm::Instance::kAroundMemoryBytes});
   options_.pages->note_page_out_time(options_.clock.monotonic() - now);
   paged_bytes_ = paged_->stored_bytes();

@@ -40,7 +40,7 @@ Error disk_error(int problem, std::string_view what) {
 
 struct PagedMemory::Plan {
   PageRuns writes;          // Not all zeros.
-  PageRuns holes;           // All zeros, but the file holds something there.
+  PageRuns holes;           // All zeros, or not wanted any more, but the file holds something there.
   std::uint64_t new_pages = 0;  // Of `writes`: not stored before.
 };
 
@@ -62,13 +62,15 @@ std::byte* PagedMemory::address_of(std::uint32_t page) const {
 Result<PagedMemory::Plan> PagedMemory::make_plan() const {
   const std::uint32_t head_pages = pages_of(head());
   PageRuns candidates;
-  if (auto done = store_.scan().scan(head(), PageScan::Kind::Private, 0, candidates); !done) return fail(std::move(done.error()));
+  const auto unused = static_cast<std::uint32_t>(regions_.unused_bytes / page_bytes());
+  if (auto done = store_.scan().scan(head().subspan(regions_.unused_bytes), PageScan::Kind::Private, unused, candidates); !done) return fail(std::move(done.error()));
   // At first the initial image is behind the memory's clean pages, and goes with its mapping: all of it counts as changed.
   const std::size_t image_bytes = laid_over_ ? 0 : std::min<std::size_t>((regions_.image_bytes + page_bytes() - 1) / page_bytes() * page_bytes(), regions_.memory.size());
   const auto image_pages = static_cast<std::uint32_t>(image_bytes / page_bytes());
   append(candidates, {head_pages, image_pages});
   if (auto done = store_.scan().scan(regions_.memory.subspan(image_bytes), PageScan::Kind::Private, head_pages + image_pages, candidates); !done) return fail(std::move(done.error()));
   Plan plan;
+  plan.holes = stored_.runs(0, unused);
   for (const PageRun& run : candidates) {
     for (std::uint32_t page = run.first; page < run.end(); ++page) {
       if (!all_zero(address_of(page))) {
@@ -198,11 +200,7 @@ Result<PagedMemory::Freed> PagedMemory::page_out(const Regions& regions) {
     if (!plan) return fail(std::move(plan.error()));
     if (auto stored = store(*plan); !stored) return stored;
     freed = {.resident_bytes = note_working_set(), .written_bytes = page_count(plan->writes) * page_bytes()};
-    written_.clear();
-    for (const PageRun& run : plan->writes) {
-      if (laid_over_ && run.end() <= pages_of(head())) written_.push_back(run);
-    }
-    if (page_count(written_) > kWrittenPagesMax) written_.clear();
+    note_written(*plan);
     return map_over();
   };
   if (auto done = attempt(); !done) {
@@ -215,6 +213,16 @@ Result<PagedMemory::Freed> PagedMemory::page_out(const Regions& regions) {
   if (store_.options().drop_page_cache) store_.disk().drop_cache(file_.get());
   store_.tally().written_bytes += freed.written_bytes;
   return freed;
+}
+
+void PagedMemory::note_written(const Plan& plan) {
+  written_.clear();
+  if (!laid_over_) return;
+  (void)store_.scan().scan(head().first(regions_.unused_bytes), PageScan::Kind::Private, 0, written_);
+  for (const PageRun& run : plan.writes) {
+    if (run.end() <= pages_of(head())) append(written_, run);
+  }
+  if (page_count(written_) > kWrittenPagesMax) written_.clear();
 }
 
 // What is mapped now was touched since the last wake-up. Yields how much it is.

@@ -41,6 +41,7 @@ class PagedMemory final : Immovable {
   // Page-aligned; where they begin never changes, nor the size of stack and beside.
   struct Regions {
     std::span<std::byte> stack;      // wake() reads it, so that a page that cannot be read is an error there,
+    std::size_t unused_bytes = 0;    // but for so much of its begin: what that holds does not matter any more;
     std::span<std::byte> beside;     // and this, right behind the stack, only if the file has left page cache (2 MB of a Go guest: 140 us).
     std::span<std::byte> memory;     // See BusGuard.
     std::uint64_t image_bytes = 0;  // From memory's begin on: what its initial mapping may hold besides zeros.
@@ -87,6 +88,7 @@ class PagedMemory final : Immovable {
   bool clear_around();
   Result<void> bring_back(std::uint32_t first, std::uint32_t end);
   std::uint64_t note_working_set();
+  void note_written(const Plan& plan);
   void read_ahead();
   Result<void> touch(const PageRuns& runs, int advice);
   void forget_file();

@@ -68,11 +68,11 @@ class Guest {
     }
     return -1;
   }
-  Result<PagedMemory::Freed> page_out() {
+  Result<PagedMemory::Freed> page_out(std::size_t unused_pages = 0) {
     // A part of what the tests call the stack is what lies beside it.
     constexpr std::size_t kBeside = 3;
     const std::span<std::byte> head(stack_, kStackPages * page_bytes());
-    return paged->page_out({.stack = head.first((kStackPages - kBeside) * page_bytes()), .beside = head.last(kBeside * page_bytes()), .memory = {memory_, pages_ * page_bytes()}, .image_bytes = image_pages_ * page_bytes(), .around_bytes = kAroundBytes});
+    return paged->page_out({.stack = head.first((kStackPages - kBeside) * page_bytes()), .unused_bytes = unused_pages * page_bytes(), .beside = head.last(kBeside * page_bytes()), .memory = {memory_, pages_ * page_bytes()}, .image_bytes = image_pages_ * page_bytes(), .around_bytes = kAroundBytes});
   }
   std::size_t size() const { return kStackPages + pages_; }
   std::size_t not_zero() const {
@@ -354,6 +354,28 @@ TEST_P(PagedMemoryTest, NothingIsForgottenInManyCyclesWhateverTheDiskDoes) {
   EXPECT_GT(done, cycles / 4);
   EXPECT_GT(failed, cycles / 100);
   EXPECT_EQ(store->counters().stored_bytes, 0U);
+}
+
+TEST_P(PagedMemoryTest, WhatNobodyUsesOfTheStackIsNotKept) {
+  const auto store = make_store();
+  Guest guest(*store, 4, 0);
+  for (std::size_t page = 0; page < kStackPages; ++page) guest.write(page, page + 1);
+  ASSERT_TRUE(guest.page_out(3));
+  EXPECT_EQ(guest.paged->stored_bytes(), (kStackPages - 3) * page_bytes());
+  ASSERT_TRUE(guest.paged->wake());
+  for (std::size_t page = 0; page < 3; ++page) guest.write(page, page + 10);
+  EXPECT_EQ(guest.wrong(), -1);
+  // Used again, then no more.
+  ASSERT_TRUE(guest.page_out(1));
+  EXPECT_EQ(guest.paged->stored_bytes(), (kStackPages - 1) * page_bytes());
+  ASSERT_TRUE(guest.paged->wake());
+  guest.write(0, 20);
+  EXPECT_EQ(guest.wrong(), -1);
+  ASSERT_TRUE(guest.page_out(4));
+  EXPECT_EQ(guest.paged->stored_bytes(), (kStackPages - 4) * page_bytes());
+  ASSERT_TRUE(guest.paged->wake());
+  for (std::size_t page = 0; page < 4; ++page) guest.write(page, page + 30);
+  EXPECT_EQ(guest.wrong(), -1);
 }
 
 TEST_P(PagedMemoryTest, OfASmallColdFileEverythingIsReadAhead) {

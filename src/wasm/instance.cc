@@ -2,9 +2,11 @@
 #include "wasm/instance.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/check.h"
 #include "wasm/instance_parts.h"
@@ -293,6 +295,19 @@ Memory Instance::memory() const { return parts_->memory_seen; }
 std::uint64_t Instance::memory_bytes() const { return memory().size_bytes(); }
 
 std::span<std::byte> Instance::stack() const { return {parts_->stack.base, parts_->stack.bytes}; }
+
+std::size_t Instance::unused_stack_bytes() const {
+  const std::span<std::byte> all = stack();
+  if (all.empty()) return 0;
+  // Where wasmtime's fibers keep the stack pointer of one that waits (wasmtime-internal-fiber, unix.rs), on each architecture.
+  std::uintptr_t pointer;
+  std::memcpy(&pointer, all.data() + all.size() - 16, sizeof pointer);
+  const auto begin = reinterpret_cast<std::uintptr_t>(all.data());
+  constexpr std::uintptr_t kRedZoneBytes = 128;  // System V ABI for x86-64, 3.2.2.
+  if (pointer < begin + kRedZoneBytes || pointer >= begin + all.size()) return 0;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  return (pointer - kRedZoneBytes) / page * page - begin;
+}
 
 std::span<std::byte> Instance::beside_stack() const {
   const std::span<std::byte> used = parts_->slot ? parts_->slot->used() : std::span<std::byte>();

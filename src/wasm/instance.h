@@ -74,6 +74,9 @@ class Instance final : Immovable {
   // this guest (nothing if there was no room, see Slot); for paging. While they are out of RAM, nothing but abandon(), memory() and
   // request_stop() may be called.
   std::span<std::byte> stack() const;
+  // How much of the stack's begin nobody will read before having written it: what lies below the stack pointer. In whole pages.
+  // REQUIRES: Parked.
+  std::size_t unused_stack_bytes() const;
   std::span<std::byte> beside_stack() const;
 
   struct Parts;

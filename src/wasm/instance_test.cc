@@ -370,5 +370,20 @@ TEST(Instance, HasWhatTheEngineKeepsForItBesideItsStack) {
   EXPECT_EQ(run.instance->resume(), State::Ended);
 }
 
+TEST(Instance, WhatLiesBelowTheStackPointerMayChangeWhileItIsParked) {
+  Guest run(with_imports({{"wait", "", "i"}, {"note", "i", ""}}, op::call(0) + op::call(1)));
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(run.instance->resume(), State::Parked);
+    const std::span<std::byte> stack = run.instance->stack();
+    const std::size_t unused = run.instance->unused_stack_bytes();
+    ASSERT_GT(unused, stack.size() - 64 * 1024);
+    ASSERT_LT(unused, stack.size());
+    std::ranges::fill(stack.first(unused), std::byte{0xa5});
+  }
+  run.host.ready = true;
+  EXPECT_EQ(run.instance->resume(), State::Ended);
+  EXPECT_THAT(run.host.notes, ElementsAre(7));
+}
+
 }  // namespace
 }  // namespace dormouse::wasm::testing
