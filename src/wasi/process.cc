@@ -83,8 +83,19 @@ void add_special(Directory& root, bool with_network) {
 
 // --- ProcessState ---
 
+Texts::Texts(std::vector<std::string> texts) {
+  std::size_t size = 0;
+  for (const std::string& text : texts) size += text.size() + 1;
+  bytes.reserve(size);
+  begins.reserve(texts.size());
+  for (const std::string& text : texts) {
+    begins.push_back(static_cast<std::uint32_t>(bytes.size()));
+    bytes.append(text.c_str(), text.size() + 1);
+  }
+}
+
 ProcessState::ProcessState(Process::Options given)
-    : options(std::move(given)), descriptors(options.account, options.descriptors_max), wakeup(std::make_shared<Wakeup>(options.wake)) {
+    : options(std::move(given)), arguments(std::exchange(options.arguments, {})), environment(std::exchange(options.environment, {})), descriptors(options.account, options.descriptors_max), wakeup(std::make_shared<Wakeup>(options.wake)) {
   // A character device is taken for a terminal by wasi-libc exactly if it can neither seek nor tell.
   const Rights device = rights::kFdFdstatSetFlags | rights::kFdFilestatGet | rights::kPollFdReadwrite | (options.terminal ? 0 : rights::kFdSeek | rights::kFdTell);
   const auto insert = [this](Descriptor descriptor) {
@@ -94,7 +105,7 @@ ProcessState::ProcessState(Process::Options given)
   insert({.kind = Descriptor::Kind::Input, .base = device | rights::kFdRead});
   insert({.kind = Descriptor::Kind::Output, .base = device | rights::kFdWrite, .output = &options.standard_output});
   insert({.kind = Descriptor::Kind::Output, .base = device | rights::kFdWrite, .output = &options.standard_error});
-  for (const Process::Preopen& preopen : options.preopens) {
+  for (const Process::Preopen& preopen : std::exchange(options.preopens, {})) {
     if (preopen.special) add_special(*preopen.directory, options.network != nullptr);
     insert({.kind = Descriptor::Kind::Directory,
             .read_only = preopen.directory->volume().read_only(),

@@ -3,8 +3,10 @@
 // What is behind a Process: the state that the 46 functions work on. For this folder only.
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "wasi/descriptor.h"
@@ -34,6 +36,13 @@ class Wakeup final : Immovable {
   std::function<void()> wake_;
 };
 
+// Texts behind each other with their zeros, as a guest gets them: a string object for each would be most of what they take.
+struct Texts {
+  explicit Texts(std::vector<std::string> texts);
+  std::string bytes;
+  std::vector<std::uint32_t> begins;
+};
+
 struct ProcessState {
   explicit ProcessState(Process::Options given);
   ~ProcessState();
@@ -48,7 +57,8 @@ struct ProcessState {
   std::shared_ptr<SignalQueue> open_signals();
   bool deliver_signal(int number);
 
-  Process::Options options;
+  Process::Options options;  // Without what is below, and preopens.
+  const Texts arguments, environment;
   DescriptorTable descriptors;
   std::size_t stdin_offset = 0;
   Process::Counters counters;

@@ -16,29 +16,21 @@ namespace {
 // Of one call. A larger wish is Inval: filled by the kernel in one go it would hold a thread for longer than a slice.
 constexpr u32 kRandomBytesMax = 16 * 1024 * 1024;
 
-std::uint64_t bytes_of(const std::vector<std::string>& texts) {
-  std::uint64_t bytes = 0;
-  for (const std::string& text : texts) bytes += text.size() + 1;
-  return bytes;
-}
-
-Errno put_texts(Memory memory, const std::vector<std::string>& texts, u32 pointers, u32 bytes) {
-  const auto table = memory.slice(pointers, std::uint64_t{texts.size()} * 4);
-  const auto area = memory.slice(bytes, bytes_of(texts));
+Errno put_texts(Memory memory, const Texts& texts, u32 pointers, u32 bytes) {
+  const auto table = memory.slice(pointers, std::uint64_t{texts.begins.size()} * 4);
+  const auto area = memory.slice(bytes, texts.bytes.size());
   if (!table || !area) return Errno::Fault;
-  std::size_t at = 0;
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const u32 address = bytes + static_cast<u32>(at);
+  for (std::size_t i = 0; i < texts.begins.size(); ++i) {
+    const u32 address = bytes + texts.begins[i];
     std::memcpy(table->data() + i * 4, &address, 4);
-    std::memcpy(area->data() + at, texts[i].c_str(), texts[i].size() + 1);
-    at += texts[i].size() + 1;
   }
+  std::memcpy(area->data(), texts.bytes.data(), texts.bytes.size());
   return Errno::Success;
 }
 
-Errno put_sizes(Memory memory, const std::vector<std::string>& texts, u32 count, u32 size) {
-  if (const Errno error = store(memory, count, static_cast<u32>(texts.size())); error != Errno::Success) return error;
-  return store(memory, size, static_cast<u32>(bytes_of(texts)));
+Errno put_sizes(Memory memory, const Texts& texts, u32 count, u32 size) {
+  if (const Errno error = store(memory, count, static_cast<u32>(texts.begins.size())); error != Errno::Success) return error;
+  return store(memory, size, static_cast<u32>(texts.bytes.size()));
 }
 
 void fill_from_kernel(std::span<std::byte> bytes) {
@@ -62,10 +54,10 @@ constexpr u32 kSignalLast = 30;  // sys
 
 }  // namespace
 
-Errno args_get(ProcessState& process, Memory memory, u32 pointers, u32 bytes) { return put_texts(memory, process.options.arguments, pointers, bytes); }
-Errno args_sizes_get(ProcessState& process, Memory memory, u32 count, u32 size) { return put_sizes(memory, process.options.arguments, count, size); }
-Errno environ_get(ProcessState& process, Memory memory, u32 pointers, u32 bytes) { return put_texts(memory, process.options.environment, pointers, bytes); }
-Errno environ_sizes_get(ProcessState& process, Memory memory, u32 count, u32 size) { return put_sizes(memory, process.options.environment, count, size); }
+Errno args_get(ProcessState& process, Memory memory, u32 pointers, u32 bytes) { return put_texts(memory, process.arguments, pointers, bytes); }
+Errno args_sizes_get(ProcessState& process, Memory memory, u32 count, u32 size) { return put_sizes(memory, process.arguments, count, size); }
+Errno environ_get(ProcessState& process, Memory memory, u32 pointers, u32 bytes) { return put_texts(memory, process.environment, pointers, bytes); }
+Errno environ_sizes_get(ProcessState& process, Memory memory, u32 count, u32 size) { return put_sizes(memory, process.environment, count, size); }
 
 // The clocks of CPU time are not offered: Inval, as for any clock that is none.
 Errno clock_res_get(ProcessState&, Memory memory, u32 id, u32 resolution) {
