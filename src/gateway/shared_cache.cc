@@ -32,7 +32,7 @@ std::unique_ptr<kube::Exchange> SharedCache::start(kube::Request request, std::s
 
 void SharedCache::client_gone(ApiClient& client) {
   client.identity = nullptr;
-  for (const auto& [key, entry] : entries_) entry->client_gone(client);
+  for (const auto& entry : entries_) entry->client_gone(client);
 }
 
 // --- Entries ---
@@ -41,7 +41,7 @@ CacheEntry* SharedCache::find(const CacheRequest& request) const {
   watchcache::CacheKey key = request.key;
   const auto at = [&]() -> CacheEntry* {
     const auto found = entries_.find(key);
-    return found == entries_.end() ? nullptr : found->second.get();
+    return found == entries_.end() ? nullptr : found->get();
   };
   if (CacheEntry* const exact = at()) return exact;
   // One that holds more: without selectors, or of all namespaces, or both.
@@ -59,12 +59,12 @@ CacheEntry* SharedCache::create(const watchcache::CacheKey& key) {
   CHECK(!entries_.contains(key));
   if (entries_.size() >= options_.entries_max) return nullptr;
   auto entry = std::make_unique<CacheEntry>(*this, key, options_.seed + next_sequence());
-  return entries_.emplace(key, std::move(entry)).first->second.get();
+  return entries_.insert(std::move(entry)).first->get();
 }
 
 std::uint64_t SharedCache::compress_cold(std::uint64_t bytes_target) {
   std::uint64_t freed = 0;
-  for (const auto& [key, entry] : entries_) {
+  for (const auto& entry : entries_) {
     if (freed >= bytes_target) break;
     freed += entry->cache().compress_cold(bytes_target - freed);
   }
@@ -72,9 +72,10 @@ std::uint64_t SharedCache::compress_cold(std::uint64_t bytes_target) {
 }
 
 void SharedCache::entry_died(CacheEntry& entry) {
-  auto node = entries_.extract(entry.key());
-  CHECK(!node.empty() && node.mapped().get() == &entry);
-  dead_.push_back(std::move(node.mapped()));
+  const auto at = entries_.find(entry.key());
+  CHECK(at != entries_.end() && at->get() == &entry);
+  auto node = entries_.extract(at);
+  dead_.push_back(std::move(node.value()));
   wake_at(now());
 }
 
@@ -180,7 +181,7 @@ void SharedCache::on_timer() {
   const auto take = [&next](std::optional<Nanoseconds> when) {
     if (when && (!next || *when < *next)) next = when;
   };
-  for (const auto& [key, entry] : entries_) {
+  for (const auto& entry : entries_) {
     if (const auto when = entry->due(); when && *when <= now()) due.push_back(entry.get());
   }
   // One may end others; they stay in dead_ until the end of this, and their run() does nothing.
@@ -190,7 +191,7 @@ void SharedCache::on_timer() {
   }
   review_rights();
   std::erase_if(dead_, [](const auto& entry) { return entry->readers() == 0; });
-  for (const auto& [key, entry] : entries_) take(entry->due());
+  for (const auto& entry : entries_) take(entry->due());
   for (const RoutedExchange* const exchange : waiting_) take(exchange->give_up_at());
   for (const auto& [right, open] : open_rights_) take(open.due);
   if (!soon_.empty()) take(now());
@@ -200,8 +201,8 @@ void SharedCache::on_timer() {
 std::vector<SharedCache::EntryStatus> SharedCache::status() const {
   static constexpr std::string_view kStates[] = {"Stopped", "Listing", "Watching", "Probing", "Waiting"};
   std::vector<EntryStatus> all;
-  for (const auto& [key, entry] : entries_) {
-    EntryStatus status{.key = key, .state = std::string(kStates[static_cast<std::size_t>(entry->reflector().state())]), .error = entry->in_trouble() ? entry->reflector().last_error() : "",
+  for (const auto& entry : entries_) {
+    EntryStatus status{.key = entry->key(), .state = std::string(kStates[static_cast<std::size_t>(entry->reflector().state())]), .error = entry->in_trouble() ? entry->reflector().last_error() : "",
                        .revision = entry->cache().revision(), .objects = entry->cache().size(), .readers = entry->readers(), .age = now() - entry->since(), .cache = entry->cache().counters(), .reflector = entry->reflector().counters()};
     if (entry->donor() != nullptr) status.donor = entry->donor()->name;
     status.watches = status.cache.watches_open;

@@ -137,7 +137,13 @@ class SharedCache final : public ApiFront, Immovable {
   kube::AccessReviews reviews_;
   Counters counters_;
   std::uint64_t sequence_ = 0;
-  std::map<watchcache::CacheKey, std::unique_ptr<CacheEntry>> entries_;
+  struct ByKey {
+    using is_transparent = void;
+    static const watchcache::CacheKey& of(const watchcache::CacheKey& key) { return key; }
+    static const watchcache::CacheKey& of(const std::unique_ptr<CacheEntry>& entry) { return entry->key(); }
+    bool operator()(const auto& a, const auto& b) const { return of(a) < of(b); }
+  };
+  std::set<std::unique_ptr<CacheEntry>, ByKey> entries_;
   std::vector<std::unique_ptr<CacheEntry>> dead_;
   Refusals refusals_, list_refusals_;      // Until when.
   std::map<Right, OpenRight> open_rights_;
