@@ -261,8 +261,9 @@ std::expected<Network::Arrival, Errno> Network::parse_target(std::string_view ta
   const std::string_view kind = target.substr(0, slash);
   if (slash == std::string_view::npos || (kind != "tcp" && kind != "tls")) return std::unexpected(Errno::NoEnt);
   arrival.tls = kind == "tls";
-  arrival.destination = parse_destination(target.substr(slash + 1));
-  if (!arrival.destination) return std::unexpected(Errno::Inval);
+  auto destination = parse_destination(target.substr(slash + 1));
+  if (!destination) return std::unexpected(Errno::Inval);
+  arrival.destination = std::make_unique<Destination>(std::move(*destination));
   const std::string& host = arrival.destination->host;
   // The API's own names mean the gateway, whatever DNS would say.
   if (caller_ && !arrival.tls && (host == "kube" || host == "kubernetes.default.svc" || host == "kubernetes.default.svc.cluster.local")) {
@@ -284,7 +285,7 @@ std::expected<std::shared_ptr<wasi::Channel>, Errno> Network::dial(std::string_v
   ++dials_;
   std::expected<Arrival, Errno> wanted = parse_target(target);
   if (!wanted) return std::unexpected(wanted.error());
-  const bool egress = wanted->destination.has_value();
+  const bool egress = wanted->destination != nullptr;
   if (!take_slot()) {
     report_once("streams", "a guest has opened as many streams as it may; the next fails with EMFILE", {{"guest", options_.guest}, {"limit", options_.limits.streams_max}});
     return std::unexpected(Errno::MFile);

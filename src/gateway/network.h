@@ -100,7 +100,7 @@ class Network final : public wasi::Network, Immovable {
   struct Arrival {  // From the guest's thread to the loop.
     std::shared_ptr<wasi::Channel> channel;
     std::shared_ptr<Doorbell> bell;
-    std::optional<Destination> destination;  // Unset: the Kubernetes API.
+    std::unique_ptr<Destination> destination;  // Null: the Kubernetes API.
     bool tls = false;
     std::uint64_t cost_bytes = 0;            // Charged already.
   };

@@ -47,8 +47,8 @@ std::string bearer_token(const http::Headers& headers) {
   return std::ranges::all_of(token, fits) ? token : std::string();
 }
 
-// Empties and frees, as an assignment does not: an idle connection holds no buffers.
-void drop(auto& what) { (void)std::exchange(what, {}); }
+// Empties and frees: an idle connection holds no buffers.
+void drop(std::string& text) { std::string().swap(text); }
 
 // The answer of an API server that cannot do what was asked: clients know how to read it.
 std::string status_body(int status, std::string_view reason, std::string_view message) {
@@ -226,22 +226,22 @@ void Session::begin_request() {
     }
   }
 
-  request_ = {};
-  request_.method = std::move(incoming.method);
-  request_.target = std::move(incoming.target);
-  request_.has_body = incoming.has_body();
+  request_ = std::make_unique<kube::Request>();
+  request_->method = std::move(incoming.method);
+  request_->target = std::move(incoming.target);
+  request_->has_body = incoming.has_body();
   for (auto& [name, value] : incoming.headers) {
     if (!is_impersonation(name) && (stays_here(name) || std::ranges::find(named, name) != named.end())) continue;
-    request_.headers.emplace_back(std::move(name), std::move(value));
+    request_->headers.emplace_back(std::move(name), std::move(value));
   }
-  if (request_.has_body && incoming.content_length) request_.headers.emplace_back("content-length", fmt::to_string(*incoming.content_length));
-  const RequestInfo info = parse_request_info(request_.method, request_.target);
+  if (request_->has_body && incoming.content_length) request_->headers.emplace_back("content-length", fmt::to_string(*incoming.content_length));
+  const RequestInfo info = parse_request_info(request_->method, request_->target);
   watch_ = info.verb == "watch";
   if (!caller_.own_tokens) {  // A guest; nobody asks why a native client woke.
     purpose_ = std::make_shared<const std::string>(info.text());
     channel_->set_purpose(watch_ ? wasi::WakeCause::Kind::Watch : wasi::WakeCause::Kind::Answer, purpose_);
   }
-  if (caller_.offload != nullptr) seen_ = std::make_unique<PollOffload::Seen>(*caller_.offload, request_, info);
+  if (caller_.offload != nullptr) seen_ = std::make_unique<PollOffload::Seen>(*caller_.offload, *request_, info);
   request_open_ = true;
   ++caller_.counters.requests_open;
   if (watch_) {
@@ -273,13 +273,13 @@ void Session::ask_for_token() {
 void Session::start_exchange(std::optional<std::string> token) {
   state_ = State::Exchange;
   CHECK(!caller_.own_tokens || (token && !token->empty()));  // Else the host's own credentials would go along.
-  request_.bearer = std::move(token);
+  request_->bearer = std::move(token);
   // A copy stays for a second try, without a body's bytes: those are gone once they are sent.
   // What is read as somebody else comes from the API server, which alone knows that one's rights.
-  if (caller_.front == nullptr || (impersonates_ && (request_.method == "GET" || request_.method == "HEAD"))) {
-    exchange_ = caller_.upstream.start(request_, *this);
+  if (caller_.front == nullptr || (impersonates_ && (request_->method == "GET" || request_->method == "HEAD"))) {
+    exchange_ = caller_.upstream.start(*request_, *this);
   } else {
-    exchange_ = caller_.front->start(request_, caller_.own_tokens ? caller_.client_of(*request_.bearer) : caller_.client, *this);
+    exchange_ = caller_.front->start(*request_, caller_.own_tokens ? caller_.client_of(*request_->bearer) : caller_.client, *this);
   }
 }
 
@@ -329,9 +329,9 @@ void Session::refuse(const http::Http1Server::Refusal& refusal) {
 
 void Session::on_response(int status, kube::Headers headers) {
   if (state_ != State::Exchange || server_.response_started() || status < 200) return;
-  if (status == 401 && request_.bearer && caller_.identity != nullptr) {
-    const bool another = caller_.identity->rejected(*request_.bearer);
-    if (another && !retried_ && body_sent_bytes_ == 0 && request_.has_body != request_body_done_) {
+  if (status == 401 && request_->bearer && caller_.identity != nullptr) {
+    const bool another = caller_.identity->rejected(*request_->bearer);
+    if (another && !retried_ && body_sent_bytes_ == 0 && request_->has_body != request_body_done_) {
       retried_ = true;
       ++caller_.counters.token_retries;
       exchange_.reset();
@@ -341,12 +341,12 @@ void Session::on_response(int status, kube::Headers headers) {
   }
   if (status == 403) {
     ++caller_.counters.forbidden;
-    if (caller_.on_forbidden) caller_.on_forbidden(parse_request_info(request_.method, request_.target));
+    if (caller_.on_forbidden) caller_.on_forbidden(parse_request_info(request_->method, request_->target));
   }
   ++caller_.counters.responses[std::min(status / 100, 5)];
   if (seen_) seen_->head(status, headers);
   server_.start_response(output_, status, headers, http::content_length_of(headers));
-  drop(request_);
+  request_.reset();
   charge_head(0);
   advance();
 }
@@ -456,7 +456,7 @@ void Session::answer_status(int status, std::string_view reason, std::string_vie
 void Session::request_over() {
   if (seen_) std::exchange(seen_, nullptr)->spoiled();  // Unless it was whole.
   exchange_.reset();
-  drop(request_);
+  request_.reset();
   unsent_ = {};
   charge_head(0);
   if (!request_open_) return;

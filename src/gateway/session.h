@@ -120,7 +120,7 @@ class Session final : public kube::ExchangeSink, Immovable {
   std::string input_;                   // Read from the channel, not yet done with.
   std::size_t input_at_ = 0;
   std::span<const std::byte> unsent_;   // Of the request's body, within input_.
-  kube::Request request_;               // Kept until the answer starts; charged to the account, as a head that is being read.
+  std::unique_ptr<kube::Request> request_;  // Kept until the answer starts; charged to the account, as a head that is being read.
   std::string own_token_;               // With own_tokens: what this request came with.
   std::size_t head_charged_bytes_ = 0;
   std::unique_ptr<kube::Exchange> exchange_;
