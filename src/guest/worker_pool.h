@@ -112,6 +112,7 @@ class WorkerPool final : Immovable {
   Nanoseconds timekeeper_until_{};
   Worker* lookout_ = nullptr;              // Gets up or looks out, and nothing was queued since.
   std::atomic<bool> look_out_{false};      // It may go on: something is expected and nothing was queued.
+  std::atomic<int> expected_on_{-1};       // The processor that expect() was called on.
   Counters counters_;
   bool stopping_ = false;
 };
