@@ -2,7 +2,6 @@
 #include "guest/worker_pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <algorithm>
 
@@ -105,7 +104,7 @@ void WorkerPool::expect() {
     if (lookout_ == nullptr) return;
     rouse(*lookout_);
   }
-  expected_on_.store(::sched_getcpu(), std::memory_order_relaxed);
+  expected_on_.store(options_.processor(), std::memory_order_relaxed);
   look_out_.store(true, std::memory_order_release);
 }
 
@@ -115,7 +114,7 @@ void WorkerPool::look_out(std::unique_lock<std::mutex>& lock, Worker& self) {
   lock.unlock();
   const Nanoseconds until = clock_.monotonic() + kLookOutMax;
   // On the processor of whoever expects it, looking out would keep him from what is expected: so in one of four (2 cores, Linux 6.18).
-  while (look_out_.load(std::memory_order_acquire) && ::sched_getcpu() != expected_on_.load(std::memory_order_relaxed) && clock_.monotonic() < until) pause_processor();
+  while (look_out_.load(std::memory_order_acquire) && options_.processor() != expected_on_.load(std::memory_order_relaxed) && clock_.monotonic() < until) pause_processor();
   lock.lock();
   if (lookout_ == &self) lookout_ = nullptr;
 }

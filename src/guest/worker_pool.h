@@ -13,6 +13,8 @@
 // Ownership: the pool shares each task from start() until it has finished.
 // Threads: wake() and start() from any; a task's run_slice() on one worker at a time.
 
+#include <sched.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -60,6 +62,7 @@ class WorkerPool final : Immovable {
   struct Options {
     unsigned workers = 1;
     bool look_out = false;  // Whether expect() does anything: there is a processor for a worker beside its caller's.
+    int (*processor)() = &::sched_getcpu;
     // Run by each worker around its life; gives the pre-emption timer of its thread.
     std::function<std::shared_ptr<void>()> on_thread_start;
   };

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <future>
+#include <thread>
 
 namespace dormouse::guest {
 namespace {
@@ -150,10 +151,15 @@ void await_rest(const WorkerPool& pool, std::uint64_t rests) {
   while (pool.counters().rests < rests) std::this_thread::yield();
 }
 
+// The test's thread is on another processor than the workers, whatever the machine.
+thread_local bool on_a_worker = true;
+int processor_of_its_own() { return on_a_worker ? 0 : 1; }
+
 TEST(WorkerPool, WhoIsExpectedFindsAWorkerThatIsUp) {
-  const SystemClock clock;
+  on_a_worker = false;
+  const ManualClock clock;  // Nobody gives up.
   std::atomic<int> runs{0};
-  WorkerPool pool({.workers = 2, .look_out = true}, clock);
+  WorkerPool pool({.workers = 2, .look_out = true, .processor = processor_of_its_own}, clock);
   const auto task = std::make_shared<Script>([&]() -> Task::Slice { return {++runs < 101 ? Task::Outcome::Parked : Task::Outcome::Finished, {}}; });
   await_rest(pool, 2);
   pool.start(task);
@@ -168,6 +174,20 @@ TEST(WorkerPool, WhoIsExpectedFindsAWorkerThatIsUp) {
   await_rest(pool, rests);
   EXPECT_EQ(runs, 101);
   EXPECT_EQ(pool.counters().worker_wakeups, 101U) << "one worker a wake-up, not another for the task";
+}
+
+TEST(WorkerPool, NobodyLooksOutOnTheProcessorOfWhoeverExpectsHim) {
+  const ManualClock clock;
+  std::promise<void> done;
+  WorkerPool pool({.workers = 1, .look_out = true, .processor = [] { return 0; }}, clock);
+  await_rest(pool, 1);
+  pool.expect();
+  await_rest(pool, 2);
+  pool.start(std::make_shared<Script>([&]() -> Task::Slice {
+    done.set_value();
+    return {Task::Outcome::Finished, {}};
+  }));
+  done.get_future().wait();
 }
 
 TEST(WorkerPool, AnExpectationThatComesToNothingLeavesNobodyUp) {
