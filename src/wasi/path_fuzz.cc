@@ -25,7 +25,7 @@ bool lies_below(const Inode& inode, Directory& directory) {
   if (found) return true;
   for (const char* name : {"a", "b"}) {
     const auto child = directory.lookup(name).inode;
-    if (const Directory* below = as_directory(child.get()); below != nullptr && lies_below(inode, *below)) return true;
+    if (Directory* below = as_directory(child.get()); below != nullptr && lies_below(inode, *below)) return true;
   }
   return false;
 }
