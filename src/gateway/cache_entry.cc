@@ -122,8 +122,12 @@ void CacheEntry::on_response(int status, kube::Headers headers) {
 
 void CacheEntry::on_data(std::span<const std::byte> bytes) {
   exchange_->consumed(bytes.size());
+  const auto& around_data = owner_.options().around_data;
+  const bool told = around_data && cache_.ready() && !readers_.empty();
+  if (told) around_data(true);
   reflector_.on_data({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, now());
   after_reflector();
+  if (told) around_data(false);
 }
 
 void CacheEntry::on_end() {

@@ -57,6 +57,8 @@ class SharedCache final : public ApiFront, Immovable {
     std::size_t entries_max = 512;
     std::size_t refusals_max = 4096;
     std::uint64_t seed = 0;
+    // Called, if set, around the handling of what comes on an entry's watch while anybody reads from it: true before, false after.
+    std::function<void(bool begins)> around_data;
     std::function<void(Nanoseconds)> wake_at;               // on_timer() is due then; a later call may name an earlier time.
   };
   SharedCache(const Clock& clock, Log& log, kube::Upstream& upstream, Options options);

@@ -51,7 +51,8 @@ struct SharedCacheTest : testing::Test {
   Log log{{.fd = null}, clock};
   FakeUpstream upstream;
   std::optional<Nanoseconds> alarm;  // When the cache last asked to be called.
-  std::unique_ptr<SharedCache> cache = std::make_unique<SharedCache>(clock, log, upstream, SharedCache::Options{.wake_at = [this](Nanoseconds when) { alarm = when; }});
+  std::vector<bool> told;            // Of data that begins and ends.
+  std::unique_ptr<SharedCache> cache = std::make_unique<SharedCache>(clock, log, upstream, SharedCache::Options{.around_data = [this](bool begins) { told.push_back(begins); }, .wake_at = [this](Nanoseconds when) { alarm = when; }});
   std::vector<std::unique_ptr<FakeIdentity>> identities;
   std::deque<Reading> readings;
   // Who may do what: "NAME VERB"; everybody may everything that is not here.
@@ -151,6 +152,22 @@ TEST_F(SharedCacheTest, ManyWatchersShareAStreamAndEachIsAskedForHisRights) {
   EXPECT_FALSE(second.text.empty());
   EXPECT_EQ(upstream.open_streams(), 1U);
   EXPECT_TRUE(std::ranges::any_of(upstream.calls, [](const auto& call) { return call.request.bearer == "token-of-two" && call.body.contains(R"("verb":"watch")"); }));
+}
+
+TEST_F(SharedCacheTest, TellsOfWhatComesOnAWatchAndOfNothingElse) {
+  const auto one = client("one");
+  ask(one, std::string(kPods));
+  come_up();
+  Reading& watch = ask(one, watch_from(100));
+  pass(20s);  // A review.
+  EXPECT_TRUE(told.empty());
+  upstream.streams[0]->data(event("ADDED", pod(101, "b")));
+  EXPECT_EQ(told, (std::vector{true, false}));
+  // Nobody is left whom it could wake.
+  watch.exchange.reset();
+  told.clear();
+  upstream.streams[0]->data(event("ADDED", pod(102, "c")));
+  EXPECT_TRUE(told.empty());
 }
 
 TEST_F(SharedCacheTest, WhoMayNotIsAnsweredByTheApiServerThoughAnotherHasItCached) {

@@ -228,14 +228,14 @@ Result<void> Host::connect() {
   if (!config) return fail(config.error());
   if (options_.name_space.empty()) options_.name_space = config->namespace_name;
   log_.info("cluster", {{"server", config->cluster.server}, {"config", config->source}, {"context", config->context}, {"namespace", options_.name_space}});
-  // What comes for guests wakes guests: a worker gets up while it is taken apart.
-  const auto around_input = [this](bool begins) { workers_ == nullptr ? void() : begins ? workers_->expect() : workers_->expect_no_more(); };
-  auto upstream = kube::Upstream::create(loop_, clock_, log_, {.cluster = std::move(config->cluster), .credentials = std::move(config->credentials), .around_guest_input = around_input});
+  auto upstream = kube::Upstream::create(loop_, clock_, log_, {.cluster = std::move(config->cluster), .credentials = std::move(config->credentials)});
   if (!upstream) return fail(upstream.error());
   upstream_ = std::move(*upstream);
   tokens_ = kube::ServiceAccountTokens::create(clock_, log_, *upstream_, {});
   objects_ = ConfigObjects::create(loop_, clock_, log_, *upstream_);
-  if (options_.watch_cache) cache_.emplace(loop_, clock_, log_, *upstream_);
+  // What comes on a watch wakes guests: a worker gets up while it is taken apart.
+  const auto around_data = [this](bool begins) { workers_ == nullptr ? void() : begins ? workers_->expect() : workers_->expect_no_more(); };
+  if (options_.watch_cache) cache_.emplace(loop_, clock_, log_, *upstream_, around_data);
   cluster_.emplace(Cluster{*upstream_, *tokens_, *objects_, cache_ ? &cache_->cache() : nullptr});
   return {};
 }

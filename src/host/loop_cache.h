@@ -7,6 +7,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include <functional>
 #include <memory>
 #include <random>
 
@@ -16,8 +17,8 @@ namespace dormouse::host {
 
 class LoopCache final : Immovable {
  public:
-  LoopCache(boost::asio::io_context& loop, const Clock& clock, Log& log, kube::Upstream& upstream)
-      : clock_(clock), timer_(loop), cache_(clock, log, upstream, {.seed = std::random_device{}(), .wake_at = [this](Nanoseconds when) { arm(when); }}) {}
+  LoopCache(boost::asio::io_context& loop, const Clock& clock, Log& log, kube::Upstream& upstream, std::function<void(bool)> around_data = nullptr)
+      : clock_(clock), timer_(loop), cache_(clock, log, upstream, {.seed = std::random_device{}(), .around_data = std::move(around_data), .wake_at = [this](Nanoseconds when) { arm(when); }}) {}
   gateway::SharedCache& cache() { return cache_; }
 
  private:

@@ -194,10 +194,7 @@ struct Connection::Core : std::enable_shared_from_this<Connection::Core> {
       return owner->on_end();
     }
     if (error) return fail_with(ErrorCode::Unavailable, error.value(), error.message());
-    if (options.around_input) options.around_input(true);
-    const bool goes_on = deliver(std::span(incoming).first(size));
-    if (options.around_input) options.around_input(false);
-    if (goes_on) read();
+    if (deliver(std::span(incoming).first(size))) read();
   }
 
   // Sends what TLS has queued on its own account (handshake, alerts), unless a write is under way, whose end looks again.

@@ -12,7 +12,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,8 +39,6 @@ class Connection final : Immovable {
     virtual void on_failure(const Error& error, int error_number) = 0;
   };
   struct Options {
-    // Called, if set, around the handling of each piece of input: with true before it is looked at, and with false after.
-    std::function<void(bool begins)> around_input;
     std::string host;                        // A name, or an IP address without brackets.
     std::uint16_t port = 0;
     std::shared_ptr<const TlsContext> tls;   // Null: plain TCP.

@@ -7,8 +7,6 @@
 #include <array>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/write.hpp>
-#include <utility>
-#include <vector>
 
 #include "http/test_pki.h"
 
@@ -76,19 +74,6 @@ TEST_F(ConnectionOverLoopback, CarriesBytesAndHalfClosesOnEitherSide) {
   run_until([&] { return listener.ended == 1; });
   EXPECT_EQ(listener.received, "answer");
   EXPECT_EQ(listener.failed, 0);
-}
-
-TEST_F(ConnectionOverLoopback, TellsOfInputBeforeItIsLookedAtAndAfter) {
-  Connection::Options told = options();
-  std::vector<std::pair<bool, std::string>> seen;  // With what had been handed on by then.
-  told.around_input = [&](bool begins) { seen.emplace_back(begins, listener.received); };
-  auto connection = Connection::connect(loop, std::move(told), listener);
-  acceptor.async_accept(peer, [](boost::system::error_code) {});
-  run_until([&] { return listener.connected == 1 && peer.is_open(); });
-  EXPECT_TRUE(seen.empty());
-  boost::asio::write(peer, boost::asio::buffer("x", 1));
-  run_until([&] { return seen.size() == 2; });
-  EXPECT_EQ(seen, (std::vector<std::pair<bool, std::string>>{{true, ""}, {false, "x"}}));
 }
 
 TEST_F(ConnectionOverLoopback, ReadsNothingWhilePaused) {

@@ -22,7 +22,6 @@ void Link::start() {
   connection.tls = pool_->tls();
   connection.required_alpn = "h2";
   connection.connect_timeout = options.connect_timeout;
-  connection.around_input = pool_->around_input();
   connection_ = http::Connection::connect(loop_, std::move(connection), *this);
 }
 

@@ -14,7 +14,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -95,9 +94,8 @@ class ConnectionPool final : Immovable {
  public:
   static constexpr std::size_t kWaitingMax = 4096;      // Requests while a connection is being made.
   static constexpr std::size_t kConnectionsMax = 256;
-  // `around_input`: see http::Connection.
-  ConnectionPool(boost::asio::io_context& loop, const Clock& clock, const Upstream::Options& options, Upstream::Counters& counters, std::function<void(bool)> around_input = nullptr)
-      : loop_(loop), clock_(clock), options_(options), counters_(counters), around_input_(std::move(around_input)), random_(std::random_device{}()) {}
+  ConnectionPool(boost::asio::io_context& loop, const Clock& clock, const Upstream::Options& options, Upstream::Counters& counters)
+      : loop_(loop), clock_(clock), options_(options), counters_(counters), random_(std::random_device{}()) {}
   ~ConnectionPool();
 
   // Connections from now on use this identity; those of another are not used for new streams.
@@ -107,7 +105,6 @@ class ConnectionPool final : Immovable {
 
   const Upstream::Options& options() const { return options_; }
   const std::shared_ptr<const http::TlsContext>& tls() const { return tls_; }
-  const std::function<void(bool)>& around_input() const { return around_input_; }
   Upstream::Counters& counters() { return counters_; }
 
  private:
@@ -123,7 +120,6 @@ class ConnectionPool final : Immovable {
   const Clock& clock_;
   const Upstream::Options& options_;
   Upstream::Counters& counters_;
-  const std::function<void(bool)> around_input_;
   std::shared_ptr<const http::TlsContext> tls_;
   std::vector<std::shared_ptr<Link>> links_;
   std::vector<std::shared_ptr<Link>> retired_;  // Of an older identity, until their streams end.

@@ -110,7 +110,7 @@ class UpstreamOverHttp2 final : public Upstream {
  public:
   UpstreamOverHttp2(boost::asio::io_context& loop, const Clock& clock, Options options)
       : loop_(loop), options_(std::move(options)), credentials_(loop, clock, options_.cluster, options_.credentials),
-        host_pool_(loop, clock, options_, counters_), guest_pool_(loop, clock, options_, counters_, options_.around_guest_input) {}
+        host_pool_(loop, clock, options_, counters_), guest_pool_(loop, clock, options_, counters_) {}
   Result<void> prepare(Log& log);
   ~UpstreamOverHttp2() override { calls_.clear(); }
 

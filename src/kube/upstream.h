@@ -72,8 +72,6 @@ class Upstream {
     Cluster cluster;         // Server URL, CA, TLS server name (see kubeconfig.h).
     Credentials credentials; // The host's own.
     std::uint32_t streams_per_connection_max = 100;  // Never more than the server's SETTINGS allow.
-    // Called, if set, around the handling of each piece of input on guests' connections: with true before, and with false after.
-    std::function<void(bool begins)> around_guest_input;
     Nanoseconds connect_timeout = std::chrono::seconds(10);
     Nanoseconds call_timeout = std::chrono::seconds(30);   // For the whole of a call().
     Nanoseconds ping_interval = std::chrono::seconds(30);  // Only while streams are open; a dead peer is noticed by it.
