@@ -32,9 +32,6 @@ class PageOutTest : public RunTest {
  protected:
   PageOutTest() { make_store({}); }
   ~PageOutTest() override { pool_.reset(); }
-  void SetUp() override {
-    if (kThreadSanitizer) GTEST_SKIP() << "a guest that is paged out under TSan does not come back (docs/internals/status.md); ASan and release builds run this";
-  }
 
   void make_store(paging::PageStore::Options options) {
     options.directory = folder_.path;

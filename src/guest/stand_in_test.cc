@@ -84,6 +84,8 @@ TEST_F(StandInTest, KeepsTheGuestAsleepPastItsDeadlineUntilItLetsItGo) {
 TEST_F(StandInTest, AnEventWakesTheGuestAllTheSame) {
   Started run = start("signals");
   run.output->saw("ready").wait();
+  // A signal that comes before it sleeps wakes nobody.
+  while (run.run->rest().state != Run::Rest::State::Parked) std::this_thread::yield();
   EXPECT_TRUE(run.run->deliver_signal(15));
   EXPECT_EQ(run.exit().code, 0U);
   EXPECT_EQ(run.wakes->last()->cause.kind, Kind::Signal);

@@ -2,7 +2,6 @@
 #pragma once
 // The inside of Engine, for this folder only.
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -48,9 +47,11 @@ struct Engine::Parts {
   ~Parts() {
     if (engine != nullptr) wasm_engine_delete(engine);
   }
+  // Called in a signal handler: may interrupt anything.
+  void tick() noexcept;
   Options options;
   wasm_engine_t* engine = nullptr;
-  std::atomic<std::uint64_t> ticks{0};
+  std::uint64_t ticks = 0;  // Only by atomic operations.
   std::string fingerprint;
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/sanitizers.h"
+#include "wasm/engine_parts.h"
 
 #ifdef DORMOUSE_TSAN
 // TSan's own sigaction() would hold the signal back until the thread calls into libc, which a busy guest never does.
@@ -22,11 +23,8 @@ namespace dormouse::wasm {
 namespace {
 
 // Runs anywhere: in the guest's code, on its stack's alternate. Two atomic additions, so errno stays too.
-#ifdef DORMOUSE_TSAN
-__attribute__((no_sanitize("thread")))
-#endif
-void on_slice_end(int, siginfo_t* info, void*) {
-  if (info->si_code == SI_TIMER) static_cast<Engine*>(info->si_value.sival_ptr)->tick();
+DORMOUSE_UNSEEN_BY_TSAN void on_slice_end(int, siginfo_t* info, void*) {
+  if (info->si_code == SI_TIMER) static_cast<Engine::Parts*>(info->si_value.sival_ptr)->tick();
 }
 
 }  // namespace
@@ -47,7 +45,7 @@ Result<std::unique_ptr<SliceTimer>> SliceTimer::create(Engine& engine, std::chro
   sigevent event{};
   event.sigev_notify = SIGEV_THREAD_ID;
   event.sigev_signo = signal;
-  event.sigev_value.sival_ptr = &engine;
+  event.sigev_value.sival_ptr = &engine.parts();
   event._sigev_un._tid = ::gettid();
   timer_t timer{};
   if (::timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) != 0) {
