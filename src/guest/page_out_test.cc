@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real guests that leave RAM: they notice nothing, whatever the disk does and wherever in their life it happens.
-#include <filesystem>
 #include <fstream>
 #include <thread>
 #include <utility>
@@ -42,10 +41,6 @@ class PageOutTest : public RunTest {
   void adjust(Run::Options& options) override {
     options.pages = store_.get();
     options.sleep = sleep_;
-  }
-  // Until the guest is in that state: it gets there by itself.
-  void await(const Started& run, Run::Rest::State state) {
-    while (run.run->rest().state != state) std::this_thread::yield();
   }
   void expect_nothing_left() {
     EXPECT_EQ(store_->counters().files, 0U);
@@ -157,7 +152,6 @@ TEST_F(PageOutTest, AGuestWhosePageFileCannotBeReadEndsAloneAndSaysWhy) {
 }
 
 TEST_F(PageOutTest, NothingIsLeftOfGuestsThatWereOut) {
-  const auto count = [](const char* path) { return std::distance(std::filesystem::directory_iterator(path), std::filesystem::directory_iterator{}); };
   const auto mappings = [] {
     std::ifstream maps("/proc/self/maps");
     return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
@@ -180,10 +174,10 @@ TEST_F(PageOutTest, NothingIsLeftOfGuestsThatWereOut) {
     runs.clear();
   };
   round();
-  const auto fds = count("/proc/self/fd");
+  const auto fds = dormouse::testing::open_files();
   const auto maps = mappings();
   for (int i = 0; i < 5; ++i) round();
-  EXPECT_LE(count("/proc/self/fd"), fds);
+  EXPECT_LE(dormouse::testing::open_files(), fds);
   if (!kSanitized) {
     EXPECT_LE(mappings(), maps + 8);
   }  // A sanitizer maps memory of its own.

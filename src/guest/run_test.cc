@@ -2,7 +2,6 @@
 // Whole runs of real guests (tests/guests/c) on a pool: how they end, what they may use, and that they do not harm each other.
 #include "guest/run.h"
 
-#include <filesystem>
 #include <fstream>
 #include <thread>
 #include <utility>
@@ -120,6 +119,7 @@ TEST_F(RunTest, EachWakeHasItsCause) {
   Started run = start("signals");
   run.output->saw("ready").wait();
   EXPECT_FALSE(run.wakes->last());
+  await(run, Run::Rest::State::Parked);  // What comes before it sleeps wakes nobody.
   for (int i = 0; i < 100; ++i) pool_->wake(*run.run);
   EXPECT_TRUE(run.run->deliver_signal(15));
   EXPECT_EQ(run.exit().code, 0U);
@@ -154,7 +154,6 @@ TEST_F(RunTest, ATimerThatDoesSomethingEarnsNoSlack) {
 }
 
 TEST_F(RunTest, NothingIsLeftOfGuestsThatHaveEnded) {
-  const auto count = [](const char* path) { return std::distance(std::filesystem::directory_iterator(path), std::filesystem::directory_iterator{}); };
   const auto mappings = [] {
     std::ifstream maps("/proc/self/maps");
     return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
@@ -172,10 +171,10 @@ TEST_F(RunTest, NothingIsLeftOfGuestsThatHaveEnded) {
     for (const auto& account : accounts) EXPECT_EQ(account->used_bytes(), 0U);
   };
   round();
-  const auto fds = count("/proc/self/fd");
+  const auto fds = dormouse::testing::open_files();
   const auto maps = mappings();
   for (int i = 0; i < 5; ++i) round();
-  EXPECT_LE(count("/proc/self/fd"), fds);
+  EXPECT_LE(dormouse::testing::open_files(), fds);
   EXPECT_LE(mappings(), maps + 8);
 }
 

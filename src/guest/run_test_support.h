@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/test_support.h"
 #include "guest/run.h"
 #include "wasi/tree_builder.h"
 #include "wasm/slice_timer.h"
@@ -80,6 +81,10 @@ class RunTest : public ::testing::Test {
   RunTest() : cache_(::testing::TempDir() + fmt::format("dormouse-run-{}", ::getpid())) {}
   ~RunTest() override { pool_.reset(); }
 
+  // Until the guest is in that state: it gets there by itself.
+  void await(const Started& run, Run::Rest::State state) {
+    while (run.run->rest().state != state) std::this_thread::yield();
+  }
   Started start(const std::string& fixture, std::vector<std::string> arguments = {}, std::uint64_t memory_bytes = 64 << 20, std::optional<std::uint64_t> cpu_millis = {},
                 Nanoseconds slack_max = {}) {
     auto module = wasm::Module::load(*engine_, std::string(GUEST_FIXTURES) + "/" + fixture + ".wasm", wasi::Process::imports(),

@@ -84,8 +84,7 @@ TEST_F(StandInTest, KeepsTheGuestAsleepPastItsDeadlineUntilItLetsItGo) {
 TEST_F(StandInTest, AnEventWakesTheGuestAllTheSame) {
   Started run = start("signals");
   run.output->saw("ready").wait();
-  // A signal that comes before it sleeps wakes nobody.
-  while (run.run->rest().state != Run::Rest::State::Parked) std::this_thread::yield();
+  await(run, Run::Rest::State::Parked);  // What comes before it sleeps wakes nobody.
   EXPECT_TRUE(run.run->deliver_signal(15));
   EXPECT_EQ(run.exit().code, 0U);
   EXPECT_EQ(run.wakes->last()->cause.kind, Kind::Signal);
@@ -95,7 +94,7 @@ TEST_F(StandInTest, AGuestWhoseTimerIsPutOffCanLeaveRamAndEnd) {
   Started run = start("tick", {"1"});
   await_asked(1);
   run.run->request_page_out();
-  while (run.run->rest().state != Run::Rest::State::PagedOut) std::this_thread::yield();
+  await(run, Run::Rest::State::PagedOut);
   const auto slices = pool_->counters().slices;
   // It does not go round and round because its own deadline is past.
   for (int i = 0; i < 5; ++i) start("exit_code", {"0"}).exit();

@@ -93,7 +93,7 @@ TEST_F(Modules, CanHaveWhatIsKeptForThemInAFile) {
     ++files;
     return UniqueFd(::open(scratch.path.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   };
-  const auto descriptors = std::distance(fs::directory_iterator("/proc/self/fd"), {});
+  const auto descriptors = dormouse::testing::open_files();
   for (int round = 0; round < 3; ++round) {
     const auto module = load_path(path);
     ASSERT_TRUE(module) << module.error().message;
@@ -109,7 +109,7 @@ TEST_F(Modules, CanHaveWhatIsKeptForThemInAFile) {
     EXPECT_EQ((*another)->resume(), Instance::State::Ended);
   }
   EXPECT_EQ(files, 3);
-  EXPECT_EQ(std::distance(fs::directory_iterator("/proc/self/fd"), {}), descriptors);
+  EXPECT_EQ(dormouse::testing::open_files(), descriptors);
   // No room for it is no reason to fail.
   options.metadata_file = []() -> Result<UniqueFd> { return UniqueFd(::open("/dev/full", O_RDWR | O_CLOEXEC)); };
   EXPECT_TRUE(load_path(path));
