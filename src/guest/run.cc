@@ -114,6 +114,7 @@ Task::Slice Run::stay_parked(Nanoseconds now) {
     page_out_requested_ = false;
     if (tidy_at_ && now >= *tidy_at_) {
       tidy_at_.reset();
+      code_used_ = false;
       if (options_.module->guests_awake() == 0) options_.module->drop_code_pages(&options_.pages->scan());
       options_.pages->trim_heap(now);
     }
@@ -139,7 +140,8 @@ void Run::page_out(Nanoseconds now) {
   if (stack.empty() || !bytes || bytes->empty()) return;  // It is still being instantiated, or has nothing to page.
   if (!paged_) paged_ = std::make_unique<paging::PagedMemory>(*options_.pages);
   const auto freed = paged_->page_out({.stack = stack, .unused_bytes = instance_->unused_stack_bytes(), .beside = instance_->beside_stack(), .memory = *bytes, .image_bytes = options_.module->info().memory_initial_bytes,
-                                        .around_bytes = wasm::Instance::kAroundMemoryBytes});
+                                        .around_bytes = wasm::Instance::kAroundMemoryBytes},
+                                       slack_.idle());
   options_.pages->note_page_out_time(options_.clock.monotonic() - now);
   paged_bytes_ = paged_->stored_bytes();
   if (!freed) {
@@ -155,13 +157,14 @@ void Run::page_out(Nanoseconds now) {
   set_awake(false);
   if (options_.module->guests_awake() > 0) return;
   // Who was woken by its own timer and did nothing has nobody waiting for the next such time.
-  if (slack_.idle()) options_.module->drop_code_pages();
+  if (slack_.idle()) options_.module->drop_code_pages(std::exchange(code_used_, false) ? &options_.pages->scan() : nullptr);
   else tidy_at_ = now + kCodeStays;
 }
 
 Result<void> Run::page_in() {
   if (rest_state_ != Rest::State::PagedOut) return {};
-  tidy_at_.reset();
+  // What its last wake-up used of the code is still mapped.
+  if (std::exchange(tidy_at_, std::nullopt)) code_used_ = true;
   auto back = paged_->wake([this] { options_.module->read_ahead(); });
   if (back) set_awake(true);
   return back;

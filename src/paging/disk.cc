@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -55,12 +56,18 @@ int SystemDisk::reserve(std::byte* at, std::size_t bytes) {
 
 void SystemDisk::drop_cache(int fd) { (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); }
 
-bool SystemDisk::cached(std::byte* page, std::byte* other) {
-  constexpr std::size_t kNearPages = 32;
-  unsigned char there[kNearPages] = {};
-  const auto between = static_cast<std::size_t>(other - page) / page_bytes();
-  if (between >= kNearPages) return cached(page, page) && cached(other, other);
-  return ::mincore(page, between * page_bytes() + 1, there) == 0 && (there[0] & there[between] & 1) != 0;
+int SystemDisk::populate(std::span<std::byte> pages, bool copies, bool* waited) {
+  // Costs a third of asking mincore() beforehand, which is 15 to 30 us after a rest.
+  const auto major_faults = [] {
+    rusage usage{};
+    ::getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_majflt;
+  };
+  const long before = waited != nullptr ? major_faults() : 0;
+  const int problem = ::madvise(pages.data(), pages.size(), copies ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0 ? 0 : errno;
+  if (waited != nullptr) *waited = major_faults() != before;
+  // EINVAL: Linux before 5.14. Then the guest's own faults bring them.
+  return problem == EFAULT ? EIO : problem == EINVAL ? 0 : problem;
 }
 
 void SystemDisk::read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) { (void)::readahead(fd, static_cast<off64_t>(offset), bytes); }

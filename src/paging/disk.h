@@ -39,8 +39,9 @@ class Disk {
   virtual void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) = 0;
   // Whether the byte at `offset` can be read without waiting for the medium.
   virtual bool cached(int fd, std::uint64_t offset) = 0;
-  // The same of two pages of one mapping, the second not below the first: one question, if they are near each other.
-  virtual bool cached(std::byte* page, std::byte* other) = 0;
+  // Pages of a mapping, all in page tables at once: for reading, or as copies of their own. 0, or an errno, which is EIO if they cannot be read.
+  // `waited`, unless null: whether the medium had to be waited for, since not all of it was in page cache.
+  virtual int populate(std::span<std::byte> pages, bool copies, bool* waited) = 0;
 };
 
 class SystemDisk : public Disk {
@@ -56,7 +57,7 @@ class SystemDisk : public Disk {
   void drop_cache(int fd) override;
   void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) override;
   bool cached(int fd, std::uint64_t offset) override;
-  bool cached(std::byte* page, std::byte* other) override;
+  int populate(std::span<std::byte> pages, bool copies, bool* waited) override;
 };
 
 // All of `bytes`, in as many steps as it takes; 0, or an errno (EIO when the file ends or takes nothing).

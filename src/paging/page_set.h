@@ -45,6 +45,16 @@ inline PageRuns without(const PageRuns& runs, const PageRuns& others) {
   return left;
 }
 
+// The pages of `runs` in [first, end).
+inline PageRuns within(const PageRuns& runs, std::uint32_t first, std::uint32_t end) {
+  PageRuns inside;
+  for (const PageRun& run : runs) {
+    const std::uint32_t from = std::max(run.first, first), until = std::min(run.end(), end);
+    if (from < until) append(inside, {from, until - from});
+  }
+  return inside;
+}
+
 inline std::uint64_t page_count(const PageRuns& runs) {
   std::uint64_t pages = 0;
   for (const PageRun& run : runs) pages += run.count;

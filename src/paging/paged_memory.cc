@@ -15,12 +15,12 @@
 namespace dormouse::paging {
 namespace {
 
-// Of a cold file, all is read ahead up to this, and only the recorded working set above: reading 2 MB takes the medium no
-// longer than finding them a fault at a time (findings: 5.7 -> 1.3 ms), reading 34 MB does.
+// Of a cold file whose working set is not known yet, the memory is read ahead up to this: that takes a medium no longer than finding
+// it a fault at a time (findings: 5.7 -> 1.3 ms for 2 MB), reading 34 MB does.
 constexpr std::uint64_t kReadAheadAllBytes = 2 << 20;
 constexpr std::size_t kCipherBatchPages = 16;
 // What the last wake-up changed of the head is copied at once for the next, if it is no more than so much: two faults less for each.
-// Of the head alone, for each run changes the same there; a page that is copied for nothing is written for nothing.
+// Of the head alone, for each run changes the same there. A page that was copied for nothing is not among them the next time.
 constexpr std::uint64_t kWrittenPagesMax = 32;
 
 bool all_zero(const std::byte* page) {
@@ -71,8 +71,13 @@ Result<PagedMemory::Plan> PagedMemory::make_plan() const {
   if (auto done = store_.scan().scan(regions_.memory.subspan(image_bytes), PageScan::Kind::Private, head_pages + image_pages, candidates); !done) return fail(std::move(done.error()));
   Plan plan;
   plan.holes = stored_.runs(0, unused);
+  PageSet copied;
+  for (const PageRun& run : written_) {
+    for (std::uint32_t page = run.first; page < run.end(); ++page) copied.insert(page);
+  }
   for (const PageRun& run : candidates) {
     for (std::uint32_t page = run.first; page < run.end(); ++page) {
+      if (copied.contains(page) && stored_.contains(page) && same_in_file(page)) continue;
       if (!all_zero(address_of(page))) {
         append(plan.writes, {page, 1});
         if (!stored_.contains(page)) ++plan.new_pages;
@@ -82,6 +87,13 @@ Result<PagedMemory::Plan> PagedMemory::make_plan() const {
     }
   }
   return plan;
+}
+
+bool PagedMemory::same_in_file(std::uint32_t page) const {
+  alignas(64) std::array<std::byte, 4096> there;
+  if (cipher_ || page_bytes() > there.size()) return false;
+  return read_all(store_.disk(), file_.get(), std::span(there).first(page_bytes()), std::uint64_t{page} * page_bytes()) == 0 &&
+         std::memcmp(there.data(), address_of(page), page_bytes()) == 0;
 }
 
 int PagedMemory::write_run(PageRun run) {
@@ -188,7 +200,7 @@ Result<void> PagedMemory::map_over() {
   return {};
 }
 
-Result<PagedMemory::Freed> PagedMemory::page_out(const Regions& regions) {
+Result<PagedMemory::Freed> PagedMemory::page_out(const Regions& regions, bool idled) {
   CHECK(state_ == State::Resident);
   CHECK(!laid_over_ || (regions.stack.data() == regions_.stack.data() && regions.stack.size() == regions_.stack.size() && regions.beside.size() == regions_.beside.size() &&
                         regions.memory.data() == regions_.memory.data() && regions.memory.size() >= regions_.memory.size()));
@@ -199,8 +211,8 @@ Result<PagedMemory::Freed> PagedMemory::page_out(const Regions& regions) {
     auto plan = make_plan();
     if (!plan) return fail(std::move(plan.error()));
     if (auto stored = store(*plan); !stored) return stored;
-    freed = {.resident_bytes = note_working_set(), .written_bytes = page_count(plan->writes) * page_bytes()};
-    note_written(*plan);
+    freed = {.resident_bytes = note_working_set(idled), .written_bytes = page_count(plan->writes) * page_bytes()};
+    if (!idled) note_written(*plan);
     return map_over();
   };
   if (auto done = attempt(); !done) {
@@ -218,22 +230,18 @@ Result<PagedMemory::Freed> PagedMemory::page_out(const Regions& regions) {
 void PagedMemory::note_written(const Plan& plan) {
   written_.clear();
   if (!laid_over_) return;
-  (void)store_.scan().scan(head().first(regions_.unused_bytes), PageScan::Kind::Private, 0, written_);
-  for (const PageRun& run : plan.writes) {
-    if (run.end() <= pages_of(head())) append(written_, run);
-  }
+  written_ = within(plan.writes, 0, pages_of(head()));
   if (page_count(written_) > kWrittenPagesMax) written_.clear();
 }
 
 // What is mapped now was touched since the last wake-up. Yields how much it is.
-std::uint64_t PagedMemory::note_working_set() {
+std::uint64_t PagedMemory::note_working_set(bool idled) {
   PageRuns present;
   (void)store_.scan().scan(head(), PageScan::Kind::Present, 0, present);
   (void)store_.scan().scan(regions_.memory, PageScan::Kind::Present, pages_of(head()), present);
   const std::uint64_t bytes = page_count(present) * page_bytes();
-  // A start touches what no wake-up ever will, and a small guest is read as a whole.
-  if (!laid_over_ || stored_bytes() <= kReadAheadAllBytes) present.clear();
-  working_set_ = joined(std::move(present), WorkingSet::kRunsMax);
+  // A start touches what no wake-up ever will.
+  if (laid_over_ && !idled) working_set_ = joined(std::move(present), WorkingSet::kRunsMax);
   return bytes;
 }
 
@@ -250,15 +258,24 @@ Result<void> PagedMemory::bring_back(std::uint32_t first, std::uint32_t end) {
 }
 
 void PagedMemory::read_ahead() {
+  const auto ask = [&](const PageRuns& runs) {
+    for (const PageRun& run : runs) store_.disk().read_ahead(file_.get(), std::uint64_t{run.first} * page_bytes(), std::uint64_t{run.count} * page_bytes());
+  };
+  const std::uint32_t head_pages = pages_of(head());
   const auto end = static_cast<std::uint32_t>(file_pages_);
-  const bool all = stored_bytes() <= kReadAheadAllBytes || working_set_.empty() || cipher_ != nullptr;
-  for (const PageRun& run : all ? stored_.runs(0, end) : working_set_)
-    store_.disk().read_ahead(file_.get(), std::uint64_t{run.first} * page_bytes(), std::uint64_t{run.count} * page_bytes());
+  ask(stored_.runs(0, head_pages));
+  if (cipher_ || (working_set_.empty() && stored_bytes() <= kReadAheadAllBytes)) ask(stored_.runs(head_pages, end));
+  else ask(within(working_set_, head_pages, end));
 }
 
-Result<void> PagedMemory::touch(const PageRuns& runs, int advice) {
+// `on_wait`: called if the first of them had to be waited for.
+Result<void> PagedMemory::touch(const PageRuns& runs, bool copies, std::function<void()> on_wait) {
   for (const PageRun& run : runs) {
-    if (::madvise(address_of(run.first), run.count * page_bytes(), advice) != 0 && errno != EINVAL) return fail(disk_error(errno == EFAULT ? EIO : errno, "read"));
+    bool waited = false;
+    const int problem = store_.disk().populate({address_of(run.first), run.count * page_bytes()}, copies, on_wait ? &waited : nullptr);
+    if (problem != 0) return fail(disk_error(problem, "read"));
+    if (waited) on_wait();
+    on_wait = nullptr;
   }
   return {};
 }
@@ -267,29 +284,26 @@ Result<void> PagedMemory::wake(const std::function<void()>& if_cold) {
   CHECK(state_ == State::PagedOut);
   const std::uint32_t stack_pages = pages_of(regions_.stack), head_pages = pages_of(head());
   ++store_.tally().wakes;
-  // Each run begins in the stack's last page and the first beside it: who finds them cached finds the rest. A question takes 8 us.
-  const PageRuns stack = stored_.runs(0, stack_pages), beside = stored_.runs(stack_pages, head_pages);
-  const auto find_cached = [&] {
-    if (stack.empty() && beside.empty()) return true;
-    const std::uint32_t last = stack.empty() ? beside.front().first : stack.back().end() - 1, next = beside.empty() ? last : beside.front().first;
-    Disk& disk = store_.disk();
-    if (!cipher_) return disk.cached(address_of(last), address_of(next));
-    return disk.cached(file_.get(), std::uint64_t{last} * page_bytes()) && disk.cached(file_.get(), std::uint64_t{next} * page_bytes());
-  };
-  const bool cold = !find_cached();
-  if (cold) {
+  bool cold = false;
+  const auto begin_cold = [&] {
+    cold = true;
     ++store_.tally().cold_wakes;
-    if (if_cold) if_cold();
     read_ahead();
-  }
+    if (if_cold) if_cold();
+  };
+  // A stack without a page of its own: what lies beside it tells as much.
+  const PageRuns beside = stored_.runs(stack_pages, head_pages);
+  PageRuns stack = stored_.runs(0, stack_pages);
+  if (stack.empty() && !beside.empty()) append(stack, {beside.front().first, 1});
   if (cipher_) {
+    if (!stack.empty() && !store_.disk().cached(file_.get(), std::uint64_t{stack.back().end() - 1} * page_bytes())) begin_cold();
     if (auto back = bring_back(0, static_cast<std::uint32_t>(file_pages_)); !back) return back;
   } else {
-    // What the stack holds is wanted at once; and an error here is one that can still be answered.
-    const bool written = !cold && touch(written_, MADV_POPULATE_WRITE).has_value();
-    if (auto read = touch(written ? without(stack, written_) : stack, MADV_POPULATE_READ); !read) return read;
+    // What the stack holds is wanted at once; an error here is one that can still be answered; and who waits for it learns that the file is cold.
+    const bool copied = !written_.empty() && touch(written_, true, begin_cold).has_value();
+    if (auto read = touch(copied ? without(stack, written_) : stack, false, copied ? std::function<void()>() : begin_cold); !read) return read;
     if (cold) {
-      if (auto read = touch(beside, MADV_POPULATE_READ); !read) return read;
+      if (auto read = touch(beside, false, nullptr); !read) return read;
     }
   }
   state_ = State::Resident;

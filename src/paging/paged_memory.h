@@ -59,10 +59,11 @@ class PagedMemory final : Immovable {
   };
   // REQUIRES: Resident. Errors: ResourceExhausted (the budget), Unavailable and others (the disk). If lost() then, more has
   // failed than can be mended, and nothing may run on the regions again.
-  Result<Freed> page_out(const Regions& regions);
+  // `idled`: since it was woken it has done nothing, and what that touched is not what its next wake-up will.
+  Result<Freed> page_out(const Regions& regions, bool idled = false);
   // The guest may run again; reads ahead what its last wake-up touched if the file is not in page cache.
   // Errors: the file cannot be read: the regions are lost, the stack too, and nothing may run on them again.
-  // `if_cold` is called first if it is not there: other files of the guest's will not be either.
+  // `if_cold` is called if it is not there: other files of the guest's will not be either.
   // REQUIRES: PagedOut.
   Result<void> wake(const std::function<void()>& if_cold = nullptr);
 
@@ -87,10 +88,11 @@ class PagedMemory final : Immovable {
   int map_part(std::span<std::byte> part, std::uint32_t first_page, bool gone = false);
   bool clear_around();
   Result<void> bring_back(std::uint32_t first, std::uint32_t end);
-  std::uint64_t note_working_set();
+  std::uint64_t note_working_set(bool idled);
   void note_written(const Plan& plan);
   void read_ahead();
-  Result<void> touch(const PageRuns& runs, int advice);
+  Result<void> touch(const PageRuns& runs, bool copies, std::function<void()> on_wait);
+  bool same_in_file(std::uint32_t page) const;
   void forget_file();
 
   PageStore& store_;
@@ -99,7 +101,7 @@ class PagedMemory final : Immovable {
   std::uint64_t file_pages_ = 0;
   std::unique_ptr<PageCipher> cipher_;  // When encrypted.
   PageSet stored_;                      // By page of the file: the head's first, then the memory's.
-  PageRuns working_set_;                // What the last wake-up touched; empty before the first.
+  PageRuns working_set_;                // What the last wake-up that did anything touched; empty before the first.
   PageRuns written_;                    // And what it changed of the head, if that is little: the next will, too.
   bool laid_over_ = false;              // Nothing of the memory's initial mapping is left.
   State state_ = State::Resident;

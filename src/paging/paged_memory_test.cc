@@ -69,11 +69,17 @@ class Guest {
     }
     return -1;
   }
-  Result<PagedMemory::Freed> page_out(std::size_t unused_pages = 0) {
+  Result<PagedMemory::Freed> page_out(std::size_t unused_pages = 0, bool idled = false) {
     // A part of what the tests call the stack is what lies beside it.
     constexpr std::size_t kBeside = 3;
     const std::span<std::byte> head(stack_, kStackPages * page_bytes());
-    return paged->page_out({.stack = head.first((kStackPages - kBeside) * page_bytes()), .unused_bytes = unused_pages * page_bytes(), .beside = head.last(kBeside * page_bytes()), .memory = {memory_, pages_ * page_bytes()}, .image_bytes = image_pages_ * page_bytes(), .around_bytes = kAroundBytes});
+    return paged->page_out({.stack = head.first((kStackPages - kBeside) * page_bytes()), .unused_bytes = unused_pages * page_bytes(), .beside = head.last(kBeside * page_bytes()), .memory = {memory_, pages_ * page_bytes()}, .image_bytes = image_pages_ * page_bytes(), .around_bytes = kAroundBytes}, idled);
+  }
+  // Of the stack and what lies beside it.
+  std::size_t copied_pages() const {
+    PageRuns runs;
+    EXPECT_TRUE(PageScan::create().value()->scan({stack_, kStackPages * page_bytes()}, PageScan::Kind::Private, 0, runs));
+    return page_count(runs);
   }
   std::size_t size() const { return kStackPages + pages_; }
   std::size_t not_zero() const {
@@ -380,6 +386,29 @@ TEST_P(PagedMemoryTest, WhatNobodyUsesOfTheStackIsNotKept) {
   EXPECT_EQ(guest.wrong(), -1);
 }
 
+TEST_P(PagedMemoryTest, WhatWasCopiedForNothingIsNeitherWrittenNorCopiedAgain) {
+  if (GetParam().encrypted) GTEST_SKIP() << "comes back as a whole";
+  const auto store = make_store();
+  Guest guest(*store, 20, 0);
+  const auto round = [&](std::vector<std::size_t> pages, std::uint64_t value, std::size_t unused_pages) {
+    for (const std::size_t page : pages) guest.write(page, value);
+    const auto freed = guest.page_out(unused_pages);
+    EXPECT_TRUE(freed);
+    EXPECT_TRUE(guest.paged->wake());
+    return freed->written_bytes / page_bytes();
+  };
+  round({1, 2, 4, 6}, 1, 0);
+  EXPECT_EQ(round({1, 2, 4, 6}, 2, 2), 3U);
+  // Those that were changed last are there, but not what is below the stack pointer.
+  EXPECT_EQ(guest.copied_pages(), 3U);
+  EXPECT_EQ(round({4}, 3, 2), 1U);
+  EXPECT_EQ(guest.copied_pages(), 1U);
+  EXPECT_EQ(round({}, 0, 2), 0U);
+  EXPECT_EQ(guest.copied_pages(), 0U);
+  for (const std::size_t page : {0UL, 1UL}) guest.write(page, 0);  // Of no matter to it any more.
+  EXPECT_EQ(guest.wrong(), -1);
+}
+
 TEST_P(PagedMemoryTest, OfASmallColdFileEverythingIsReadAhead) {
   const auto store = make_store();
   Guest guest(*store, 100, 40);
@@ -409,6 +438,26 @@ TEST_P(PagedMemoryTest, OfALargeColdFileOnlyWhatTheLastWakeTouchedIs) {
   EXPECT_GE(disk_.read_ahead_bytes() - before, 4 * page_bytes());
   // The kernel maps the neighbours of a page that was touched, too: 64 KiB each time.
   EXPECT_LE(disk_.read_ahead_bytes() - before, 6 * 17 * page_bytes());
+  EXPECT_EQ(guest.wrong(), -1);
+}
+
+TEST_P(PagedMemoryTest, AWakeUpThatDidNothingSaysNothingAboutTheNext) {
+  if (GetParam().encrypted) GTEST_SKIP() << "comes back as a whole";
+  const auto store = make_store();
+  Guest guest(*store, 1000, 0);
+  for (std::size_t page = 0; page < guest.size(); ++page) guest.write(page, page + 1);
+  ASSERT_TRUE(guest.page_out());
+  ASSERT_TRUE(guest.paged->wake());
+  for (const std::size_t page : {2UL, 100UL, 700UL}) guest.write(page, page + 3);
+  ASSERT_TRUE(guest.page_out());
+  ASSERT_TRUE(guest.paged->wake());
+  for (std::size_t page = kStackPages; page < guest.size(); ++page) guest.write(page, page + 5);
+  ASSERT_TRUE(guest.page_out(0, true));
+  disk_.be_cold();
+  const std::uint64_t before = disk_.read_ahead_bytes();
+  ASSERT_TRUE(guest.paged->wake());
+  EXPECT_LE(disk_.read_ahead_bytes() - before, (kStackPages + 3 * 17) * page_bytes());
+  EXPECT_EQ(guest.copied_pages(), 1U);
   EXPECT_EQ(guest.wrong(), -1);
 }
 

@@ -75,7 +75,11 @@ class FaultyDisk final : public SystemDisk {
     return SystemDisk::reserve(at, bytes);
   }
   bool cached(int fd, std::uint64_t offset) override { return !cold_ && SystemDisk::cached(fd, offset); }
-  bool cached(std::byte* page, std::byte* other) override { return !cold_ && SystemDisk::cached(page, other); }
+  int populate(std::span<std::byte> pages, bool copies, bool* waited) override {
+    const int problem = SystemDisk::populate(pages, copies, waited);
+    if (waited != nullptr && cold_) *waited = true;
+    return problem;
+  }
   void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) override {
     read_ahead_bytes_ += bytes;
     SystemDisk::read_ahead(fd, offset, bytes);
