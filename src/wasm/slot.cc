@@ -22,6 +22,9 @@ constexpr std::size_t kSlotBytes = std::size_t{16} << 20;
 constexpr std::size_t kSlotsMax = 32'768;  // 512 GiB of addresses, one mapping, no memory: more guests than vm.max_map_count lets be.
 constexpr std::size_t kTableReachBytes = std::size_t{2} << 20;  // What one page of page tables describes: 512 pages of 4 KiB.
 constexpr std::size_t kGuestArenaBytes = std::size_t{8} << 20;
+// What goes to an arena. Smaller things are often the engine's own and outlive whoever they were made for: of a guest's none such may go
+// out with it, and a registry's node would keep a module's slot from being used again.
+constexpr std::size_t kGuestLeast = 128, kModuleLeast = 512;
 constexpr std::size_t kModuleArenaBytes = kSlotBytes - 2 * kTableReachBytes;
 
 std::size_t table_end(std::size_t bytes) { return (bytes + kTableReachBytes - 1) / kTableReachBytes * kTableReachBytes; }
@@ -121,7 +124,7 @@ std::unique_ptr<Slot> Slot::for_module(UniqueFd file) {
 Slot::Slot(std::byte* base, std::size_t stack_bytes, std::size_t arena_bytes, std::size_t index)
     : base_(base), stack_bytes_(stack_bytes), index_(index), used_bytes_(table_end(stack_bytes + arena_bytes)) {
   const auto begin = reinterpret_cast<std::uintptr_t>(base_ + stack_bytes_);
-  arena_ = {begin, begin + arena_bytes};
+  arena_ = {begin, begin + arena_bytes, stack_bytes > 0 ? kGuestLeast : kModuleLeast};
 }
 
 Slot::~Slot() {

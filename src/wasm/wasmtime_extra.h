@@ -29,10 +29,11 @@ wasmtime_error_t* dormouse_precompile(const wasm_engine_t* engine, const std::ui
 // The readable form of a mangled Rust or C++ name, cut to `capacity`; 0 if it is neither.
 std::size_t dormouse_demangle(const std::uint8_t* name, std::size_t length, std::uint8_t* out, std::size_t capacity);
 
-// Where this thread's larger allocations within the engine come from: addresses [next, end) of zeros.
+// Where this thread's allocations within the engine, of `least` bytes and more, come from: addresses [next, end) of zeros.
 typedef struct dormouse_arena {
   std::uintptr_t next;
   std::uintptr_t end;
+  std::size_t least;
 } dormouse_arena_t;
 
 // The addresses that arenas are in. `live` counts a slot's allocations that are still in use; it must stay. Once.

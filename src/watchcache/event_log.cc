@@ -11,24 +11,27 @@ std::uint64_t EventLog::bytes_of(const LogEntry& entry) {
 
 void EventLog::append(LogEntry entry) {
   bytes_ += bytes_of(entry);
-  entries_.push_back(std::move(entry));
+  if (!entries_) entries_.emplace();
+  entries_->push_back(std::move(entry));
 }
 
 void EventLog::drop_first() {
-  bytes_ -= bytes_of(entries_.front());
-  entries_.pop_front();
+  bytes_ -= bytes_of(entries_->front());
+  entries_->pop_front();
   ++first_;
+  if (entries_->empty()) entries_.reset();
 }
 
 void EventLog::clear() {
   first_ = end();
-  entries_.clear();
+  entries_.reset();
   bytes_ = 0;
 }
 
 EventLog::Index EventLog::after(Revision revision) const {
-  const auto found = std::ranges::upper_bound(entries_, revision, {}, &LogEntry::revision);
-  return first_ + static_cast<Index>(found - entries_.begin());
+  if (!entries_) return first_;
+  const auto found = std::ranges::upper_bound(*entries_, revision, {}, &LogEntry::revision);
+  return first_ + static_cast<Index>(found - entries_->begin());
 }
 
 }  // namespace dormouse::watchcache

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 
 #include "watchcache/object.h"
 
@@ -29,8 +30,8 @@ class EventLog {
   using Index = std::uint64_t;
 
   Index begin() const { return first_; }
-  Index end() const { return first_ + entries_.size(); }
-  const LogEntry& at(Index index) const { return entries_[index - first_]; }
+  Index end() const { return first_ + (entries_ ? entries_->size() : 0); }
+  const LogEntry& at(Index index) const { return (*entries_)[index - first_]; }
   std::uint64_t bytes() const { return bytes_; }
 
   // An entry is charged with what is held for its sake alone: the state before (what came after lies in the store or is the state
@@ -44,7 +45,7 @@ class EventLog {
  private:
   static std::uint64_t bytes_of(const LogEntry& entry);
 
-  std::deque<LogEntry> entries_;
+  std::optional<std::deque<LogEntry>> entries_;  // An empty deque would take 600 bytes.
   Index first_ = 0;
   std::uint64_t bytes_ = 0;
 };

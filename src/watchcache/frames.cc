@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::string_view kInitialEventsEnd = "k8s.io/initial-events-end";  // metav1.InitialEventsAnnotationKey.
 constexpr std::string_view kTooLargeCause = "ResourceVersionTooLarge";       // metav1.CauseTypeResourceVersionTooLarge.
-constexpr std::size_t kHeldKept = 256 * 1024;
 constexpr std::string_view kTooLargeMessage = "Too large resource version";
 
 std::optional<WatchEvent::Type> type_of(std::string_view text) {
@@ -79,8 +78,6 @@ void WatchDecoder::feed(std::string_view bytes) {
     held_.erase(0, at_);
     searched_ -= at_;
     at_ = 0;
-    // One large event does not cost its room for ever.
-    if (held_.empty() && held_.capacity() > kHeldKept) held_.shrink_to_fit();
   }
   held_.append(bytes);
 }
@@ -90,6 +87,12 @@ void WatchDecoder::clear() {
   at_ = searched_ = 0;
 }
 
+std::optional<WatchEvent> WatchDecoder::need_more() {
+  // Most watches are silent most of the time, and there are many: what has no event has no room for one.
+  if (held_bytes() == 0) clear();
+  return std::nullopt;
+}
+
 Result<std::optional<WatchEvent>> WatchDecoder::next() {
   const auto too_long = [this] { return fail(ErrorCode::ResourceExhausted, "watch: an event is longer than {} bytes", event_bytes_max_); };
   if (encoding_ == Encoding::Json) {
@@ -97,8 +100,8 @@ Result<std::optional<WatchEvent>> WatchDecoder::next() {
       const std::size_t end = held_.find('\n', searched_);
       if (end == std::string::npos) {
         searched_ = held_.size();
-        if (held_.size() - at_ > event_bytes_max_) return too_long();
-        return std::nullopt;
+        if (held_bytes() > event_bytes_max_) return too_long();
+        return need_more();
       }
       const std::string_view line = std::string_view(held_).substr(at_, end - at_);
       at_ = searched_ = end + 1;
@@ -109,11 +112,11 @@ Result<std::optional<WatchEvent>> WatchDecoder::next() {
       return *event;
     }
   }
-  if (held_.size() - at_ < 4) return std::nullopt;
+  if (held_bytes() < 4) return need_more();
   std::uint32_t length = 0;
   for (std::size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<unsigned char>(held_[at_ + i]);
   if (length > event_bytes_max_) return too_long();
-  if (held_.size() - at_ - 4 < length) return std::nullopt;
+  if (held_bytes() - 4 < length) return std::nullopt;
   auto event = parse_protobuf_event(std::string_view(held_).substr(at_ + 4, length));
   at_ += 4 + length;
   searched_ = at_;

@@ -32,7 +32,7 @@ class WatchDecoder final {
   static constexpr std::size_t kEventBytesMax = 16 * 1024 * 1024;
   explicit WatchDecoder(Encoding encoding, std::size_t event_bytes_max = kEventBytesMax) : encoding_(encoding), event_bytes_max_(event_bytes_max) {}
 
-  // Call next() until it yields nothing before the next feed(). Its result is valid until then.
+  // Call next() until it yields nothing before the next feed(). Its result is valid until the next call of either.
   void feed(std::string_view bytes);
   // Unset: more bytes are needed. Errors: Corrupt, ResourceExhausted (an event above the limit).
   Result<std::optional<WatchEvent>> next();
@@ -41,6 +41,8 @@ class WatchDecoder final {
   void clear();
 
  private:
+  std::optional<WatchEvent> need_more();
+
   const Encoding encoding_;
   const std::size_t event_bytes_max_;
   ZeroingString held_;

@@ -16,11 +16,9 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
 pub struct Arena {
     next: usize,
     end: usize,
+    /// Smaller allocations stay on the heap.
+    least: usize,
 }
-
-/// Smaller ones stay on the heap. Many are the engine's own and outlive everything, and of a guest's none such may go out
-/// with it; taking all of a module's would spare another 10 KiB of 200.
-const PLACED_BYTES_MIN: usize = 512;
 
 thread_local! {
     static ARENA: Cell<*mut Arena> = const { Cell::new(null_mut()) };
@@ -62,10 +60,13 @@ unsafe fn count_of(slot: usize) -> &'static AtomicU32 {
 /// Zeros, or null: no arena, or no room in it.
 fn place(layout: Layout) -> *mut u8 {
     let arena = ARENA.get();
-    if arena.is_null() || layout.size() < PLACED_BYTES_MIN {
+    if arena.is_null() {
         return null_mut();
     }
     let arena = unsafe { &mut *arena };
+    if layout.size() < arena.least {
+        return null_mut();
+    }
     let at = arena.next.next_multiple_of(layout.align());
     match at.checked_add(layout.size()) {
         Some(next) if next <= arena.end => {
