@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,8 +171,10 @@ func (g *Group) Squeeze(t testing.TB, from uint64) *Squeezed {
 	}
 }
 
-// DropCache drops the page cache that the group is charged with: files, and page files of guests, are cold after it.
+// DropCache drops the page cache that the group is charged with: files, and page files of guests, are cold after it. They are written
+// first, or whoever reads them next would wait for that.
 func (g *Group) DropCache() {
+	syscall.Sync()
 	if g.v2 {
 		if bytes := g.Bytes(); bytes != nil {
 			os.WriteFile(filepath.Join(g.Folder, "memory.reclaim"), []byte(strconv.FormatUint(*bytes, 10)), 0o644) //nolint:errcheck // EAGAIN: less was to be had.

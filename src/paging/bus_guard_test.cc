@@ -17,9 +17,9 @@ namespace {
 // Cuts the file short under its mapping, which is what a medium that fails looks like to whoever reads the memory.
 class CuttingDisk final : public SystemDisk {
  public:
-  int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset) override {
+  int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset, bool alone) override {
     last_fd = fd;
-    return SystemDisk::map(at, bytes, fd, offset);
+    return SystemDisk::map(at, bytes, fd, offset, alone);
   }
   int last_fd = -1;
 };

@@ -45,9 +45,11 @@ int SystemDisk::punch(int fd, std::uint64_t offset, std::uint64_t bytes) {
 
 int SystemDisk::sync(int fd) { return ::fdatasync(fd) == 0 ? 0 : errno; }
 
-int SystemDisk::map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset) {
+int SystemDisk::map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset, bool alone) {
   const int flags = MAP_FIXED | MAP_PRIVATE | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
-  return ::mmap(at, bytes, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(offset)) == MAP_FAILED ? errno : 0;
+  if (::mmap(at, bytes, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(offset)) == MAP_FAILED) return errno;
+  if (alone) (void)::madvise(at, bytes, MADV_RANDOM);
+  return 0;
 }
 
 int SystemDisk::reserve(std::byte* at, std::size_t bytes) {

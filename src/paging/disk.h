@@ -31,7 +31,8 @@ class Disk {
   // The file's bytes are on the medium, or an error tells that they are not.
   virtual int sync(int fd) = 0;
   // Lays the file's bytes over [at, at + bytes), private and writable; fd -1: empty memory instead.
-  virtual int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset) = 0;
+  // `alone`: a page that is read from the medium says nothing about its neighbours. Else the kernel reads around it (read_ahead_kb, 8 MiB on some machines).
+  virtual int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset, bool alone) = 0;
   // Nothing is there any more, and nobody may touch it.
   virtual int reserve(std::byte* at, std::size_t bytes) = 0;
   // Advice: failures do not matter.
@@ -52,7 +53,7 @@ class SystemDisk : public Disk {
   int resize(int fd, std::uint64_t bytes) override;
   int punch(int fd, std::uint64_t offset, std::uint64_t bytes) override;
   int sync(int fd) override;
-  int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset) override;
+  int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset, bool alone) override;
   int reserve(std::byte* at, std::size_t bytes) override;
   void drop_cache(int fd) override;
   void read_ahead(int fd, std::uint64_t offset, std::uint64_t bytes) override;

@@ -171,11 +171,13 @@ Result<void> PagedMemory::store(const Plan& plan) {
 int PagedMemory::map_part(std::span<std::byte> part, std::uint32_t first_page, bool gone) {
   if (part.empty()) return 0;
   Disk& disk = store_.disk();
-  const int problem = disk.map(part.data(), part.size(), cipher_ ? -1 : file_.get(), std::uint64_t{first_page} * page_bytes());
+  // What a cold wake-up will want of it is asked for by itself.
+  const bool alone = !cipher_ && (first_page == 0 || !working_set_.empty());
+  const int problem = disk.map(part.data(), part.size(), cipher_ ? -1 : file_.get(), std::uint64_t{first_page} * page_bytes(), alone);
   if (problem == 0) return 0;
   // Newer kernels change nothing when they fail; older ones may have taken the mapping away already. Its bytes are in the file.
   if (!gone && (::msync(part.data(), part.size(), MS_ASYNC) == 0 || errno != ENOMEM)) return problem;
-  if (SystemDisk().map(part.data(), part.size(), -1, 0) != 0 || !bring_back(first_page, first_page + pages_of(part))) lost_ = true;
+  if (SystemDisk().map(part.data(), part.size(), -1, 0, false) != 0 || !bring_back(first_page, first_page + pages_of(part))) lost_ = true;
   return problem;
 }
 

@@ -75,6 +75,16 @@ class Guest {
     const std::span<std::byte> head(stack_, kStackPages * page_bytes());
     return paged->page_out({.stack = head.first((kStackPages - kBeside) * page_bytes()), .unused_bytes = unused_pages * page_bytes(), .beside = head.last(kBeside * page_bytes()), .memory = {memory_, pages_ * page_bytes()}, .image_bytes = image_pages_ * page_bytes(), .around_bytes = kAroundBytes}, idled);
   }
+  // Whether the kernel reads nothing around a page of the memory that it reads from the medium.
+  bool memory_is_read_by_the_page() const {
+    std::ifstream maps("/proc/self/smaps");
+    bool inside = false;
+    for (std::string line; std::getline(maps, line);) {
+      if (line.find('-') == line.find_first_not_of("0123456789abcdef")) inside = std::stoull(line, nullptr, 16) == address(memory_);
+      if (inside && line.starts_with("VmFlags:")) return line.find(" rr") != std::string::npos;
+    }
+    return false;
+  }
   // Of the stack and what lies beside it.
   std::size_t copied_pages() const {
     PageRuns runs;
@@ -439,6 +449,19 @@ TEST_P(PagedMemoryTest, OfALargeColdFileOnlyWhatTheLastWakeTouchedIs) {
   // The kernel maps the neighbours of a page that was touched, too: 64 KiB each time.
   EXPECT_LE(disk_.read_ahead_bytes() - before, 6 * 17 * page_bytes());
   EXPECT_EQ(guest.wrong(), -1);
+}
+
+TEST_P(PagedMemoryTest, WhoKnowsWhatWillBeTouchedReadsNothingAroundIt) {
+  if (GetParam().encrypted) GTEST_SKIP() << "comes back as a whole";
+  const auto store = make_store();
+  Guest guest(*store, 100, 0);
+  guest.write(20, 1);
+  ASSERT_TRUE(guest.page_out());
+  EXPECT_FALSE(guest.memory_is_read_by_the_page());
+  ASSERT_TRUE(guest.paged->wake());
+  guest.write(30, 1);
+  ASSERT_TRUE(guest.page_out());
+  EXPECT_TRUE(guest.memory_is_read_by_the_page());
 }
 
 TEST_P(PagedMemoryTest, AWakeUpThatDidNothingSaysNothingAboutTheNext) {

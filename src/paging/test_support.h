@@ -66,9 +66,9 @@ class FaultyDisk final : public SystemDisk {
     if (const int problem = fault(Operation::Sync)) return problem;
     return SystemDisk::sync(fd);
   }
-  int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset) override {
+  int map(std::byte* at, std::size_t bytes, int fd, std::uint64_t offset, bool alone) override {
     if (const int problem = fault(Operation::Map)) return problem;
-    return SystemDisk::map(at, bytes, fd, offset);
+    return SystemDisk::map(at, bytes, fd, offset, alone);
   }
   int reserve(std::byte* at, std::size_t bytes) override {
     if (const int problem = fault(Operation::Reserve)) return problem;
