@@ -125,7 +125,7 @@ func measureScale(t *testing.T, guests, modules int) outcome {
 	o.Wake = measure.QuantilesOf(took)
 	after := h.Metrics(t)
 	for label, q := range map[string]float64{"p50": 0.5, "p99": 0.99, "p99.9": 0.999} {
-		if value, count := measure.HistogramQuantile(before, after, "dormouse_wake_seconds", `from="disk"`, q); count > 0 {
+		if value, count := measure.HistogramQuantile(before, after, "dormouse_wake_seconds", `from="page_cache"`, q); count > 0 {
 			o.First[label] = value * 1e6
 		}
 	}

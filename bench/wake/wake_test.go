@@ -160,7 +160,7 @@ func measureSubject(t *testing.T, report *measure.Report, s subject, events, col
 	for i, w := range ways {
 		o := outcome{Subject: s.name, Way: w.name, Answer: measure.QuantilesOf(w.took)}
 		if i < 2 {
-			o.First = firstOf(before[i], w.host.Metrics(t), []string{"ram", "disk"}[i])
+			o.First = firstOf(before[i], w.host.Metrics(t), []string{"ram", "page_cache"}[i])
 		}
 		outcomes = append(outcomes, o)
 	}

@@ -161,11 +161,14 @@ void Run::page_out(Nanoseconds now) {
   else tidy_at_ = now + kCodeStays;
 }
 
-Result<void> Run::page_in() {
+Result<void> Run::page_in(bool& was_cold) {
   if (rest_state_ != Rest::State::PagedOut) return {};
   // What its last wake-up used of the code is still mapped.
   if (std::exchange(tidy_at_, std::nullopt)) code_used_ = true;
-  auto back = paged_->wake([this] { options_.module->read_ahead(); });
+  auto back = paged_->wake([&] {
+    was_cold = true;
+    options_.module->read_ahead();
+  });
   if (back) set_awake(true);
   return back;
 }
@@ -201,7 +204,7 @@ std::optional<wasi::WakeCause> Run::why_run(Nanoseconds now) {
   return wasi::WakeCause{};
 }
 
-void Run::begin_wake(wasi::WakeCause cause, Nanoseconds woken_at, bool was_paged_out) {
+void Run::begin_wake(wasi::WakeCause cause, Nanoseconds woken_at, bool was_paged_out, bool was_cold) {
   const Nanoseconds now = options_.clock.monotonic();
   const bool timer = cause.kind == wasi::WakeCause::Kind::Timer;
   if (!timer) slack_.active(now);
@@ -213,7 +216,8 @@ void Run::begin_wake(wasi::WakeCause cause, Nanoseconds woken_at, bool was_paged
   options_.wakes->begin({.at = options_.clock.realtime(),
                          .latency = since.count() == 0 ? Nanoseconds(0) : std::max(Nanoseconds(0), now - since),
                          .cause = std::move(cause),
-                         .was_paged_out = was_paged_out});
+                         .was_paged_out = was_paged_out,
+                         .was_cold = was_cold});
 }
 
 void Run::end_wake(Nanoseconds now) {
@@ -280,9 +284,10 @@ Task::Slice Run::run_slice() noexcept {
     ++wakeups_;
     last_wake_ns_ = options_.clock.realtime().count();
     const bool was_paged_out = rest_state_ == Rest::State::PagedOut;
-    if (auto back = page_in(); !back) return end_lost(std::move(back.error()));
+    bool was_cold = false;
+    if (auto back = page_in(was_cold); !back) return end_lost(std::move(back.error()));
     note_wake(now, cause ? cause->kind : wasi::WakeCause::Kind::Other);
-    if (cause) begin_wake(std::move(*cause), woken_at, was_paged_out);
+    if (cause) begin_wake(std::move(*cause), woken_at, was_paged_out, was_cold);
   }
   const wasm::Instance::State state = resume();
   const std::int64_t used = thread_cpu_ns() - cpu_before;

@@ -124,13 +124,13 @@ class Run final : public Task {
   // Why the parked guest must run now; unset: it need not. Arms the waker again first, so that nothing is missed.
   std::optional<wasi::WakeCause> why_run(Nanoseconds now);
   // The guest is about to run because of `cause`, told at `woken_at`; it has parked again, or ended.
-  void begin_wake(wasi::WakeCause cause, Nanoseconds woken_at, bool was_paged_out);
+  void begin_wake(wasi::WakeCause cause, Nanoseconds woken_at, bool was_paged_out, bool was_cold);
   void end_wake(Nanoseconds now);
 
   Slice park_until(std::optional<Nanoseconds> page_out_at);
   void page_out(Nanoseconds now);
   // The guest's memory and stack are there again. Errors: they are lost.
-  Result<void> page_in();
+  Result<void> page_in(bool& was_cold);
   // A guest whose memory is lost ends without running again.
   Slice end_lost(Error error);
   void set_awake(bool awake);

@@ -17,7 +17,7 @@ void WakeLog::begin(Start start) {
   Wake wake{.at = start.at, .cause = std::move(start.cause), .was_paged_out = start.was_paged_out};
   const std::lock_guard lock(mutex_);
   ++totals_.by_cause[static_cast<std::size_t>(wake.cause.kind)];
-  (wake.was_paged_out ? totals_.latency_paged_out : totals_.latency_resident).add(start.latency);
+  (start.was_cold ? totals_.from_disk : wake.was_paged_out ? totals_.from_page_cache : totals_.from_ram).add(start.latency);
   if (wakes_.size() < kWakesKept) {
     // Doubling would hold up to twice of what a guest that seldom wakes needs.
     if (wakes_.size() == wakes_.capacity()) wakes_.reserve(std::min(kWakesKept, wakes_.size() < 4 ? 4 : wakes_.size() * 2));

@@ -19,7 +19,8 @@
 namespace dormouse::guest {
 
 // Prometheus-like: how many took at most so long.
-class DurationHistogram {
+template <typename Count>
+class DurationHistogramOf {
  public:
   static constexpr std::array<std::int64_t, 18> kBoundsUs = {10, 25, 50, 75, 100, 125, 150, 200, 250, 500, 1'000, 2'500, 5'000, 10'000, 25'000, 100'000, 1'000'000, 10'000'000};
   void add(Nanoseconds duration) {
@@ -29,13 +30,15 @@ class DurationHistogram {
     ++counts[i];
     sum += duration;
   }
-  void add(const DurationHistogram& other) {
+  template <typename OtherCount>
+  void add(const DurationHistogramOf<OtherCount>& other) {
     for (std::size_t i = 0; i < counts.size(); ++i) counts[i] += other.counts[i];
     sum += other.sum;
   }
-  std::array<std::uint64_t, kBoundsUs.size() + 1> counts{};  // Not cumulative; the last is beyond all bounds.
+  std::array<Count, kBoundsUs.size() + 1> counts{};  // Not cumulative; the last is beyond all bounds.
   Nanoseconds sum{};
 };
+using DurationHistogram = DurationHistogramOf<std::uint64_t>;
 
 class WakeLog final : Immovable {
  public:
@@ -54,6 +57,7 @@ class WakeLog final : Immovable {
     Nanoseconds latency{};                // From what woke it to its first instruction.
     wasi::WakeCause cause;
     bool was_paged_out = false;
+    bool was_cold = false;                // And its page file had left page cache.
   };
   void begin(Start start);
   // The wake-up under way is over. Nothing if there is none.
@@ -65,7 +69,7 @@ class WakeLog final : Immovable {
   struct Totals {
     std::array<std::uint64_t, wasi::kWakeCauseKinds> by_cause{};
     std::uint64_t idle = 0;               // Those that did nothing.
-    DurationHistogram latency_resident, latency_paged_out;
+    DurationHistogramOf<std::uint32_t> from_ram, from_page_cache, from_disk;  // Latencies. One guest wakes no 2^32 times.
   };
   Totals totals() const;
 

@@ -57,11 +57,13 @@ TEST(WakeLog, LatenciesAreToldApartByWhereTheGuestWas) {
   log.begin({.latency = 10us});
   log.begin({.latency = 11us});
   log.begin({.latency = 1h, .was_paged_out = true});
+  log.begin({.latency = 3us, .was_paged_out = true, .was_cold = true});
   const auto totals = log.totals();
-  EXPECT_EQ(totals.latency_resident.counts[0], 1u);
-  EXPECT_EQ(totals.latency_resident.counts[1], 1u);
-  EXPECT_EQ(totals.latency_resident.sum, 21us);
-  EXPECT_EQ(totals.latency_paged_out.counts.back(), 1u);
+  EXPECT_EQ(totals.from_ram.counts[0], 1u);
+  EXPECT_EQ(totals.from_ram.counts[1], 1u);
+  EXPECT_EQ(totals.from_ram.sum, 21us);
+  EXPECT_EQ(totals.from_page_cache.counts.back(), 1u);
+  EXPECT_EQ(totals.from_disk.counts[0], 1u);
 }
 
 }  // namespace

@@ -129,16 +129,18 @@ std::string metrics_text(const HostStatus& status) {
   for_each("dormouse_guest_api_watches", "gauge", "Watches that the guest holds open.", [](const auto& c) { return double(c.api.watches_open); });
   for_each("dormouse_guest_api_forbidden_total", "counter", "Requests of the guest's run that the API server answered with 403.", [](const auto& c) { return double(c.api.forbidden); });
   for_each("dormouse_guest_api_received_bytes_total", "counter", "Bytes of the API server's answers that the guest's run has been given.", [](const auto& c) { return double(c.api.bytes_to_guest); });
-  metrics.family("dormouse_wake_seconds", "histogram", "From what woke a guest to its first instruction, by where the guest was.");
-  guest::DurationHistogram ram, disk;
+  metrics.family("dormouse_wake_seconds", "histogram", "From what woke a guest to its first instruction, by where its memory was.");
+  guest::DurationHistogram ram, page_cache, disk;
   for (const PodStatus& pod : status.pods) {
     for (const ContainerStatus& container : pod.containers) {
-      ram.add(container.wakes.latency_resident);
-      disk.add(container.wakes.latency_paged_out);
+      ram.add(container.wakes.from_ram);
+      page_cache.add(container.wakes.from_page_cache);
+      disk.add(container.wakes.from_disk);
     }
   }
   const auto wake_bound = [](std::size_t i) { return static_cast<double>(guest::DurationHistogram::kBoundsUs[i]) / 1e6; };
   metrics.histogram("from=\"ram\"", ram.counts, wake_bound, to_seconds(ram.sum));
+  metrics.histogram("from=\"page_cache\"", page_cache.counts, wake_bound, to_seconds(page_cache.sum));
   metrics.histogram("from=\"disk\"", disk.counts, wake_bound, to_seconds(disk.sum));
   const auto single = [&](std::string_view name, std::string_view type, std::string_view help, double value) {
     metrics.family(name, type, help);

@@ -96,7 +96,8 @@ TEST(StatusView, WakesAreCountedByCauseAndTimed) {
   log.begin({.latency = std::chrono::microseconds(20), .cause = {.kind = wasi::WakeCause::Kind::Watch}});
   log.end({}, {}, false);
   log.begin({.latency = std::chrono::microseconds(20), .cause = {.kind = wasi::WakeCause::Kind::Timer}});
-  log.begin({.latency = std::chrono::hours(1), .cause = {.kind = wasi::WakeCause::Kind::Timer}, .was_paged_out = true});
+  log.begin({.latency = std::chrono::hours(1), .cause = {.kind = wasi::WakeCause::Kind::Timer}, .was_paged_out = true, .was_cold = true});
+  log.begin({.latency = std::chrono::microseconds(80), .cause = {.kind = wasi::WakeCause::Kind::Signal}, .was_paged_out = true});
   status.pods[0].containers[0].wakes = log.totals();
   const std::string text = metrics_text(status);
   EXPECT_THAT(text, HasSubstr("dormouse_guest_wakeups_total{namespace=\"ns\",pod=\"p\",container=\"main\",cause=\"timer\"} 2\n"));
@@ -106,6 +107,7 @@ TEST(StatusView, WakesAreCountedByCauseAndTimed) {
   EXPECT_THAT(text, HasSubstr("# TYPE dormouse_wake_seconds histogram\n"));
   EXPECT_THAT(text, HasSubstr("dormouse_wake_seconds_bucket{from=\"ram\",le=\"1e-05\"} 0\ndormouse_wake_seconds_bucket{from=\"ram\",le=\"2.5e-05\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("dormouse_wake_seconds_bucket{from=\"ram\",le=\"+Inf\"} 2\ndormouse_wake_seconds_sum{from=\"ram\"} 4e-05\ndormouse_wake_seconds_count{from=\"ram\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("dormouse_wake_seconds_bucket{from=\"page_cache\",le=\"7.5e-05\"} 0\ndormouse_wake_seconds_bucket{from=\"page_cache\",le=\"0.0001\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("dormouse_wake_seconds_bucket{from=\"disk\",le=\"10\"} 0\ndormouse_wake_seconds_bucket{from=\"disk\",le=\"+Inf\"} 1\n"));
 }
 

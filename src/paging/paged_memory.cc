@@ -238,12 +238,12 @@ void PagedMemory::note_written(const Plan& plan) {
 
 // What is mapped now was touched since the last wake-up. Yields how much it is.
 std::uint64_t PagedMemory::note_working_set(bool idled) {
-  PageRuns present;
-  (void)store_.scan().scan(head(), PageScan::Kind::Present, 0, present);
-  (void)store_.scan().scan(regions_.memory, PageScan::Kind::Present, pages_of(head()), present);
-  const std::uint64_t bytes = page_count(present) * page_bytes();
+  PageRuns of_head, of_memory;
+  (void)store_.scan().scan(head(), PageScan::Kind::Present, 0, of_head);
+  (void)store_.scan().scan(regions_.memory, PageScan::Kind::Present, pages_of(head()), of_memory);
+  const std::uint64_t bytes = (page_count(of_head) + page_count(of_memory)) * page_bytes();
   // A start touches what no wake-up ever will.
-  if (laid_over_ && !idled) working_set_ = joined(std::move(present), WorkingSet::kRunsMax);
+  if (laid_over_ && !idled) working_set_ = joined(std::move(of_memory), WorkingSet::kRunsMax);
   return bytes;
 }
 
@@ -264,10 +264,9 @@ void PagedMemory::read_ahead() {
     for (const PageRun& run : runs) store_.disk().read_ahead(file_.get(), std::uint64_t{run.first} * page_bytes(), std::uint64_t{run.count} * page_bytes());
   };
   const std::uint32_t head_pages = pages_of(head());
-  const auto end = static_cast<std::uint32_t>(file_pages_);
   ask(stored_.runs(0, head_pages));
-  if (cipher_ || (working_set_.empty() && stored_bytes() <= kReadAheadAllBytes)) ask(stored_.runs(head_pages, end));
-  else ask(within(working_set_, head_pages, end));
+  if (cipher_ || (working_set_.empty() && stored_bytes() <= kReadAheadAllBytes)) ask(stored_.runs(head_pages, static_cast<std::uint32_t>(file_pages_)));
+  else ask(working_set_);
 }
 
 // `on_wait`: called if the first of them had to be waited for.
@@ -303,7 +302,7 @@ Result<void> PagedMemory::wake(const std::function<void()>& if_cold) {
   } else {
     // What the stack holds is wanted at once; an error here is one that can still be answered; and who waits for it learns that the file is cold.
     const bool copied = !written_.empty() && touch(written_, true, begin_cold).has_value();
-    if (auto read = touch(copied ? without(stack, written_) : stack, false, copied ? std::function<void()>() : begin_cold); !read) return read;
+    if (auto read = touch(copied ? without(stack, written_) : stack, false, copied || cold ? std::function<void()>() : begin_cold); !read) return read;
     if (cold) {
       if (auto read = touch(beside, false, nullptr); !read) return read;
     }

@@ -101,7 +101,7 @@ class PagedMemory final : Immovable {
   std::uint64_t file_pages_ = 0;
   std::unique_ptr<PageCipher> cipher_;  // When encrypted.
   PageSet stored_;                      // By page of the file: the head's first, then the memory's.
-  PageRuns working_set_;                // What the last wake-up that did anything touched; empty before the first.
+  PageRuns working_set_;                // What the last wake-up that did anything touched of the memory; empty before the first.
   PageRuns written_;                    // And what it changed of the head, if that is little: the next will, too.
   bool laid_over_ = false;              // Nothing of the memory's initial mapping is left.
   State state_ = State::Resident;
