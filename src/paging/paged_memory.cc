@@ -264,7 +264,8 @@ void PagedMemory::read_ahead() {
     for (const PageRun& run : runs) store_.disk().read_ahead(file_.get(), std::uint64_t{run.first} * page_bytes(), std::uint64_t{run.count} * page_bytes());
   };
   const std::uint32_t head_pages = pages_of(head());
-  ask(stored_.runs(0, head_pages));
+  // At once, with what holes are between: what lies together on the medium comes in one request then.
+  ask(joined(stored_.runs(0, head_pages), 2));
   if (cipher_ || (working_set_.empty() && stored_bytes() <= kReadAheadAllBytes)) ask(stored_.runs(head_pages, static_cast<std::uint32_t>(file_pages_)));
   else ask(working_set_);
 }
