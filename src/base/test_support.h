@@ -2,12 +2,14 @@
 #pragma once
 // For tests only.
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 #include "base/types.h"
 
@@ -29,15 +31,11 @@ class Scratch : Immovable {
   std::filesystem::path path;
 };
 
-// Descriptors of this process, but for those of /proc: a sanitizer's thread looks there now and then.
-inline long open_files() {
-  long count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code gone;
-    const std::string of = std::filesystem::read_symlink(entry, gone);
-    if (!gone && !of.starts_with("/proc/")) ++count;
-  }
-  return count;
+// Of this process.
+inline std::ptrdiff_t open_files() { return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}); }
+inline std::ptrdiff_t mappings() {
+  std::ifstream maps("/proc/self/maps");
+  return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
 }
 
 }  // namespace dormouse::testing

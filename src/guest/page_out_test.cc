@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real guests that leave RAM: they notice nothing, whatever the disk does and wherever in their life it happens.
-#include <fstream>
 #include <thread>
 #include <utility>
 
@@ -16,6 +15,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
+using dormouse::testing::mappings;
+using dormouse::testing::open_files;
 using Operation = paging::testing::FaultyDisk::Operation;
 using testing::RunTest;
 using testing::Started;
@@ -152,10 +153,6 @@ TEST_F(PageOutTest, AGuestWhosePageFileCannotBeReadEndsAloneAndSaysWhy) {
 }
 
 TEST_F(PageOutTest, NothingIsLeftOfGuestsThatWereOut) {
-  const auto mappings = [] {
-    std::ifstream maps("/proc/self/maps");
-    return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
-  };
   const auto round = [&] {
     std::vector<Started> runs;
     for (int i = 0; i < 10; ++i) runs.push_back(i % 2 == 0 ? start("idle") : start("remember", {"5", "1", "64"}));
@@ -174,22 +171,18 @@ TEST_F(PageOutTest, NothingIsLeftOfGuestsThatWereOut) {
     runs.clear();
   };
   round();
-  const auto fds = dormouse::testing::open_files();
+  const auto fds = open_files();
   const auto maps = mappings();
   for (int i = 0; i < 5; ++i) round();
-  pool_.reset();  // A worker may hold the last share of a module for a moment longer.
-  EXPECT_LE(dormouse::testing::open_files(), fds);
   if (!kSanitized) {
     EXPECT_LE(mappings(), maps + 8);
   }  // A sanitizer maps memory of its own.
+  pool_.reset();  // A worker may hold the last share of a module for a moment longer.
+  EXPECT_LE(open_files(), fds);
   expect_nothing_left();
 }
 
 TEST_F(PageOutTest, FiftyGuestsThatAreOutHaveFourMappingsEachAtMost) {
-  const auto mappings = [] {
-    std::ifstream maps("/proc/self/maps");
-    return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
-  };
   Started first = start("idle");
   await(first, Run::Rest::State::PagedOut);
   const auto before = mappings();

@@ -2,7 +2,6 @@
 // Whole runs of real guests (tests/guests/c) on a pool: how they end, what they may use, and that they do not harm each other.
 #include "guest/run.h"
 
-#include <fstream>
 #include <thread>
 #include <utility>
 
@@ -13,6 +12,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
+using dormouse::testing::mappings;
+using dormouse::testing::open_files;
 using testing::RunTest;
 using testing::Started;
 
@@ -154,10 +155,6 @@ TEST_F(RunTest, ATimerThatDoesSomethingEarnsNoSlack) {
 }
 
 TEST_F(RunTest, NothingIsLeftOfGuestsThatHaveEnded) {
-  const auto mappings = [] {
-    std::ifstream maps("/proc/self/maps");
-    return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
-  };
   const auto round = [&] {
     std::vector<std::shared_ptr<MemoryAccount>> accounts;
     for (int i = 0; i < 20; ++i) {
@@ -171,12 +168,12 @@ TEST_F(RunTest, NothingIsLeftOfGuestsThatHaveEnded) {
     for (const auto& account : accounts) EXPECT_EQ(account->used_bytes(), 0U);
   };
   round();
-  const auto fds = dormouse::testing::open_files();
+  const auto fds = open_files();
   const auto maps = mappings();
   for (int i = 0; i < 5; ++i) round();
-  pool_.reset();  // A worker may hold the last share of a module for a moment longer.
-  EXPECT_LE(dormouse::testing::open_files(), fds);
   EXPECT_LE(mappings(), maps + 8);
+  pool_.reset();  // A worker may hold the last share of a module for a moment longer.
+  EXPECT_LE(open_files(), fds);
 }
 
 }  // namespace

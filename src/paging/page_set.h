@@ -89,6 +89,11 @@ class PageSet {
     pages_ += fresh ? 1 : 0;
     return fresh;
   }
+  void insert(const PageRuns& runs) {
+    for (const PageRun& run : runs) {
+      for (std::uint32_t page = run.first; page < run.end(); ++page) insert(page);
+    }
+  }
   bool erase(std::uint32_t page) {
     if (!contains(page)) return false;
     words_[page / 64] &= ~(std::uint64_t{1} << (page % 64));

@@ -32,6 +32,12 @@ TEST(PageRuns, WithoutIsTheDifferenceOfTheSets) {
   }
 }
 
+TEST(PageRuns, WithinIsCutAtBothEnds) {
+  EXPECT_EQ(within({}, 0, 100), PageRuns{});
+  EXPECT_EQ(within({{0, 10}, {20, 5}, {40, 1}}, 3, 22), (PageRuns{{3, 7}, {20, 2}}));
+  EXPECT_EQ(within({{0, 10}}, 10, 20), PageRuns{});
+}
+
 TEST(PageRuns, TheSmallestGapsAreClosedFirst) {
   const PageRuns runs = {{0, 1}, {2, 1}, {10, 1}, {30, 2}};
   EXPECT_EQ(joined(runs, 4), runs);

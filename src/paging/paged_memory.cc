@@ -72,9 +72,7 @@ Result<PagedMemory::Plan> PagedMemory::make_plan() const {
   Plan plan;
   plan.holes = stored_.runs(0, unused);
   PageSet copied;
-  for (const PageRun& run : written_) {
-    for (std::uint32_t page = run.first; page < run.end(); ++page) copied.insert(page);
-  }
+  copied.insert(written_);
   for (const PageRun& run : candidates) {
     for (std::uint32_t page = run.first; page < run.end(); ++page) {
       if (copied.contains(page) && stored_.contains(page) && same_in_file(page)) continue;
@@ -152,9 +150,7 @@ Result<void> PagedMemory::store(const Plan& plan) {
   if (!store_.reserve(plan.new_pages * page_bytes())) {
     return fail(ErrorCode::ResourceExhausted, "page files have no room for another {} bytes: their limit is {} bytes (--page-budget)", plan.new_pages * page_bytes(), store_.options().budget_bytes);
   }
-  for (const PageRun& run : plan.writes) {
-    for (std::uint32_t page = run.first; page < run.end(); ++page) stored_.insert(page);
-  }
+  stored_.insert(plan.writes);
   for (const PageRun& run : plan.writes) {
     if (const int problem = write_run(run)) return fail(disk_error(problem, "write"));
   }

@@ -2,7 +2,7 @@
 #pragma once
 // The compiled-code engine that all guests of a process share.
 //
-// Threads: any. tick() may be called from a signal handler.
+// Threads: any.
 
 #include <cstdint>
 #include <memory>

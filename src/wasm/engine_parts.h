@@ -47,7 +47,7 @@ struct Engine::Parts {
   ~Parts() {
     if (engine != nullptr) wasm_engine_delete(engine);
   }
-  // Called in a signal handler: may interrupt anything.
+  // May be called from a signal handler, whatever that interrupts.
   void tick() noexcept;
   Options options;
   wasm_engine_t* engine = nullptr;

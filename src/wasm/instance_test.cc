@@ -315,12 +315,6 @@ TEST(Instance, TellsOfATrapInItsStartFunction) {
   EXPECT_THAT(run.instance->exit().backtrace, ElementsAre(StartsWith("begin ")));
 }
 
-std::size_t count_mappings() {
-  std::ifstream maps("/proc/self/maps");
-  std::size_t n = 0;
-  for (std::string line; std::getline(maps, line);) ++n;
-  return n;
-}
 
 TEST(Instance, LeavesNoMappingOrDescriptorBehind) {
   const std::string parks = with_imports({{"wait", "", "i"}}, op::call(0) + op::drop + op::unreachable);
@@ -337,12 +331,11 @@ TEST(Instance, LeavesNoMappingOrDescriptorBehind) {
     }
   };
   round(8);
-  const std::size_t mappings = count_mappings();
-  const long descriptors = dormouse::testing::open_files();
+  const auto descriptors = dormouse::testing::open_files(), mappings = dormouse::testing::mappings();
   round(200);
   EXPECT_EQ(dormouse::testing::open_files(), descriptors);
   // The allocators may keep a few.
-  EXPECT_LE(count_mappings(), mappings + (kSanitized ? 200 : 8));
+  EXPECT_LE(dormouse::testing::mappings(), mappings + (kSanitized ? 200 : 8));
   // Nothing that the engine keeps for all was among what it allocated for a guest: it would go out with him.
   EXPECT_EQ(Slot::given_up(), 0U);
 }
