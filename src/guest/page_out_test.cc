@@ -106,6 +106,82 @@ TEST_F(PageOutTest, LeavesRamWhenAskedToAndNotBefore) {
   expect_nothing_left();
 }
 
+// The test's thread is on another processor than the worker, whatever the machine.
+thread_local bool on_the_worker = true;
+
+class ExpectedTest : public PageOutTest {
+ protected:
+  ExpectedTest() {
+    on_the_worker = false;
+    pool_ = std::make_unique<WorkerPool>(WorkerPool::Options{.workers = 1, .look_out = true, .processor = [] { return on_the_worker ? 0 : 1; }, .on_thread_start = [] { return std::shared_ptr<void>(wasm::SliceTimer::create(*engine_).value()); }}, clock_);
+  }
+  // Until it has come back, or has even left again for nothing.
+  void expect_until_back(const Started& run) {
+    const std::uint64_t before = run.run->usage().page_outs;
+    while (run.run->rest().state == Run::Rest::State::PagedOut && run.run->usage().page_outs == before) {
+      pool_->expect();
+      run.run->expect_wake();
+    }
+    pool_->expect_no_more();
+  }
+};
+
+TEST_F(ExpectedTest, AGuestComesBackAheadOfItsWakeUp) {
+  for (const bool encrypted : {false, true}) {
+    make_store({.encrypted = encrypted});
+    Started run = start("signals");
+    await(run, Run::Rest::State::PagedOut);
+    expect_until_back(run);
+    EXPECT_EQ(run.run->usage().wakeups, 0U);
+    EXPECT_TRUE(run.run->deliver_signal(2));
+    EXPECT_EQ(run.exit().code, 3U);
+    EXPECT_THAT(run.output->text(), HasSubstr("signal 2"));
+    ASSERT_EQ(run.wakes->recent().size(), 1U);
+    EXPECT_TRUE(run.wakes->recent().front().was_paged_out);
+    expect_nothing_left();
+  }
+}
+
+TEST_F(ExpectedTest, AGuestThatCameBackForNothingLeavesAgainAndIsNotExpectedUntilItWasWoken) {
+  Started run = start("signals");
+  await(run, Run::Rest::State::PagedOut);
+  expect_until_back(run);
+  await(run, Run::Rest::State::PagedOut);
+  EXPECT_EQ(run.run->usage().page_outs, 2U);
+  const std::uint64_t slices = pool_->counters().slices;
+  pool_->expect();
+  run.run->expect_wake();
+  pool_->expect_no_more();
+  EXPECT_EQ(run.run->rest().state, Run::Rest::State::PagedOut);
+  EXPECT_TRUE(run.run->deliver_signal(2));
+  EXPECT_EQ(run.exit().code, 3U);
+  EXPECT_EQ(pool_->counters().slices, slices + 1);
+  EXPECT_EQ(run.run->usage().wakeups, 1U);
+}
+
+TEST_F(ExpectedTest, AGuestCanBeEndedWhenItHasComeBack) {
+  Started run = start("idle");
+  await(run, Run::Rest::State::PagedOut);
+  expect_until_back(run);
+  run.run->kill();
+  EXPECT_EQ(run.exit().kind, wasm::Exit::Kind::Stopped);
+  expect_nothing_left();
+}
+
+TEST_F(ExpectedTest, AGuestWhosePageFileCannotBeReadAheadEndsAlone) {
+  make_store({.encrypted = true});
+  Started run = start("idle");
+  await(run, Run::Rest::State::PagedOut);
+  disk_.fail_next(Operation::Read, EIO);
+  while (run.ended.wait_for(0s) != std::future_status::ready) {
+    pool_->expect();
+    run.run->expect_wake();
+  }
+  const Run::Ended ended = run.ended.get();
+  ASSERT_TRUE(std::holds_alternative<Error>(ended.outcome));
+  expect_nothing_left();
+}
+
 TEST_F(PageOutTest, AGuestCanBeEndedWhileItIsOut) {
   for (const bool encrypted : {false, true}) {
     make_store({.encrypted = encrypted});

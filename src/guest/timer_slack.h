@@ -8,8 +8,8 @@
 //     timer whose wake-up does something, as renewing a lease does, is therefore exact as long as no idle ones come
 //     between;
 //   - the slack is at most 1/kQuietShare of the time that the guest has been quiet. Only one deadline of a guest is
-//     known, its next, so an idle tick hides a lease's timer behind it: a renewal every 2 s is late by 250 ms at most
-//     then, one every 10 s by 1.25 s; leases are built for a third of their time (client-go: renew every 2 s, give up
+//     known, its next, so an idle tick hides a lease's timer behind it: a renewal every 2 s is late by 500 ms at most
+//     then, one every 10 s by 2.5 s; leases are built for a third of their time (client-go: renew every 2 s, give up
 //     after 10 s);
 //   - it never exceeds the pod's bound (annotation dormouse.io/timer-slack).
 // The moments chosen are multiples of a grid, so that the guests of a host wake together and the threads they run on
@@ -29,7 +29,7 @@ namespace dormouse::guest {
 class TimerSlack {
  public:
   static constexpr std::uint32_t kIdleWakesMin = 8;       // 4 s of controller-runtime's tick: a start is over by then.
-  static constexpr std::int64_t kQuietShare = 8;
+  static constexpr std::int64_t kQuietShare = 4;
   static constexpr Nanoseconds kGridMax = std::chrono::seconds(1);
   static constexpr Nanoseconds kSlackMin = std::chrono::milliseconds(50);  // Less saves nothing.
 

@@ -78,7 +78,7 @@ TEST(TimerSlack, ATimerThatDoesSomethingIsNeverLate) {
   }
 }
 
-TEST(TimerSlack, ALeaseBehindAnIdleTickIsLateByAnEighthAtMost) {
+TEST(TimerSlack, ALeaseBehindAnIdleTickIsLateByAQuarterAtMost) {
   // As a controller with leader election: the host sees only the earlier of the two deadlines.
   for (const Nanoseconds renew : {2s, 5s, 10s, 60s}) {
     Ticker guest;
@@ -92,7 +92,7 @@ TEST(TimerSlack, ALeaseBehindAnIdleTickIsLateByAnEighthAtMost) {
         continue;
       }
       if (i > 0) {
-        ASSERT_LE(guest.now - renew_at, renew / 8 + 1ms) << renew;
+        ASSERT_LE(guest.now - renew_at, renew / 4 + 1ms) << renew;
       }
       guest.slack.active(guest.now);
       renew_at = guest.now + renew;
