@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -54,7 +53,6 @@ struct ApiClient {
   bool may_sleep = false;              // Is not woken for a bookmark alone, nor for the end of a watch that nobody waits for.
   bool lists_before_watching = false;  // A list of his is followed by a watch, as an operator's is.
   bool prune_managed_fields = false;
-  std::function<void()> event_coming;  // If set: called when bytes of an event have come that is most likely for him, before it is taken apart.
   WriteLedger writes;
 };
 

@@ -124,22 +124,10 @@ void CacheEntry::on_data(std::span<const std::byte> bytes) {
   exchange_->consumed(bytes.size());
   const auto& around_data = owner_.options().around_data;
   const bool told = around_data && cache_.ready() && !readers_.empty();
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (told) {
-    around_data(true);
-    tell_ahead(text);
-  }
-  reflector_.on_data(text, now());
+  if (told) around_data(true);
+  reflector_.on_data({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, now());
   after_reflector();
   if (told) around_data(false);
-}
-
-void CacheEntry::tell_ahead(std::string_view bytes) {
-  // A bookmark says so first, in JSON and in protobuf, and is for nobody who sleeps.
-  if (readers_.size() > kToldAheadMax || bytes.substr(0, 64).contains("BOOKMARK")) return;
-  for (const Reader* reader : readers_) {
-    if (reader->client_->event_coming) reader->client_->event_coming();
-  }
 }
 
 void CacheEntry::on_end() {

@@ -13,7 +13,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -31,8 +30,6 @@ class CacheEntry final : public kube::ExchangeSink, Immovable {
  public:
   // An API server that has just started denies everybody everything until it has read its roles.
   static constexpr Nanoseconds kDeniedMin = std::chrono::seconds(20);
-  // With no more readers than that, what comes is most likely for each of them.
-  static constexpr std::size_t kToldAheadMax = 2;
 
   class Reader {
    public:
@@ -80,7 +77,6 @@ class CacheEntry final : public kube::ExchangeSink, Immovable {
   void on_failure(const Error& error, bool before_response) override;
   void on_writable() override {}
 
-  void tell_ahead(std::string_view bytes);
   void perform();
   void request(watchcache::Reflector::Action action, bool retry);
   void after_reflector();

@@ -231,10 +231,6 @@ Network::~Network() {
   CHECK(ports_.empty());  // The guest's listeners are gone before.
 }
 
-void Network::on_event_coming(std::function<void()> told) {
-  if (caller_ && caller_->client != nullptr) caller_->client->event_coming = std::move(told);
-}
-
 bool Network::take_slot() {
   std::uint32_t open = streams_open_.load();
   do {

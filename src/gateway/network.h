@@ -76,9 +76,6 @@ class Network final : public wasi::Network, Immovable {
   Result<std::shared_ptr<wasi::Channel>> connect(std::uint16_t port);
   bool listening(std::uint16_t port) const;
 
-  // `told`: called when something has most likely come on one of the guest's watches, while that is taken apart. On the loop.
-  void on_event_coming(std::function<void()> told);
-
   // Joins a port of the machine to a port of the guest for as long as this object lives. Without a listener in the
   // guest, connections are refused. Errors: AlreadyExists (the port is taken), PermissionDenied; it is tried again
   // whenever the guest begins to listen.

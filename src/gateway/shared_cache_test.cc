@@ -52,7 +52,6 @@ struct SharedCacheTest : testing::Test {
   FakeUpstream upstream;
   std::optional<Nanoseconds> alarm;  // When the cache last asked to be called.
   std::vector<bool> told;            // Of data that begins and ends.
-  std::vector<std::string> ahead;    // Whose event was coming.
   std::unique_ptr<SharedCache> cache = std::make_unique<SharedCache>(clock, log, upstream, SharedCache::Options{.around_data = [this](bool begins) { told.push_back(begins); }, .wake_at = [this](Nanoseconds when) { alarm = when; }});
   std::vector<std::unique_ptr<FakeIdentity>> identities;
   std::deque<Reading> readings;
@@ -72,7 +71,6 @@ struct SharedCacheTest : testing::Test {
     made->name = std::move(name);
     made->identity = identities.back().get();
     made->lists_before_watching = made->may_sleep = guest;
-    made->event_coming = [this, who = made->name] { ahead.push_back(who); };
     return made;
   }
   Reading& ask(const std::shared_ptr<ApiClient>& who, std::string target, std::string method = "GET") {
@@ -165,27 +163,11 @@ TEST_F(SharedCacheTest, TellsOfWhatComesOnAWatchAndOfNothingElse) {
   EXPECT_TRUE(told.empty());
   upstream.streams[0]->data(event("ADDED", pod(101, "b")));
   EXPECT_EQ(told, (std::vector{true, false}));
-  EXPECT_EQ(ahead, std::vector<std::string>{"one"});
-  // It wakes nobody who sleeps.
-  upstream.streams[0]->data(bookmark(105, false));
-  EXPECT_EQ(ahead, std::vector<std::string>{"one"});
   // Nobody is left whom it could wake.
   watch.exchange.reset();
   told.clear();
-  upstream.streams[0]->data(event("ADDED", pod(106, "c")));
+  upstream.streams[0]->data(event("ADDED", pod(102, "c")));
   EXPECT_TRUE(told.empty());
-  EXPECT_EQ(ahead.size(), 1U);
-}
-
-TEST_F(SharedCacheTest, AmongManyReadersNobodyIsToldAhead) {
-  ask(client("first"), std::string(kPods));
-  come_up();
-  for (std::size_t i = 0; i <= CacheEntry::kToldAheadMax; ++i) {
-    ask(client(fmt::format("number-{}", i)), watch_from(100));
-    ahead.clear();
-    upstream.streams[0]->data(event("ADDED", pod(101 + i, "b")));
-    EXPECT_EQ(ahead.size(), i < CacheEntry::kToldAheadMax ? i + 1 : 0);
-  }
 }
 
 TEST_F(SharedCacheTest, WhoMayNotIsAnsweredByTheApiServerThoughAnotherHasItCached) {

@@ -18,8 +18,6 @@ namespace {
 constexpr Nanoseconds kPageOutRetry = std::chrono::seconds(5);
 // Code that nobody runs leaves RAM a little later than the last guest, for bringing it back costs a wake-up 55 us (findings).
 constexpr Nanoseconds kCodeStays = std::chrono::seconds(1);
-// Who has come back for an event that is on its way, and is not woken for it: an event is taken apart in 0.1 ms, a large one in some.
-constexpr Nanoseconds kExpectedFor = std::chrono::milliseconds(20);
 
 std::int64_t thread_cpu_ns() {
   timespec used{};
@@ -73,12 +71,6 @@ void Run::kill() {
   options_.pool.wake(*this);
 }
 
-void Run::expect_wake() {
-  if (rest_state_ != Rest::State::PagedOut || !trusts_expectations_) return;
-  expected_ = true;
-  options_.pool.run_ahead(*this);
-}
-
 void Run::request_page_out() {
   page_out_requested_ = true;
   options_.pool.wake(*this);
@@ -101,10 +93,9 @@ void Run::note_park(Nanoseconds now) {
   rest_state_ = Rest::State::Parked;
 }
 
-void Run::note_wake(Nanoseconds now, wasi::WakeCause::Kind kind, bool was_paged_out) {
+void Run::note_wake(Nanoseconds now, wasi::WakeCause::Kind kind) {
+  const bool was_paged_out = rest_state_ == Rest::State::PagedOut;
   rest_state_ = Rest::State::Running;
-  expected_ = false;
-  trusts_expectations_ = true;
   if (!options_.sleep) return;
   WakeCause cause = WakeCause::Stream;
   if (kind == wasi::WakeCause::Kind::Timer) cause = WakeCause::Deadline;
@@ -121,7 +112,6 @@ Task::Slice Run::park_until(std::optional<Nanoseconds> other) {
 Task::Slice Run::stay_parked(Nanoseconds now) {
   if (rest_state_ == Rest::State::PagedOut) {
     page_out_requested_ = false;
-    if (expected_.exchange(false)) return come_back_ahead(now);
     if (tidy_at_ && now >= *tidy_at_) {
       tidy_at_.reset();
       code_used_ = false;
@@ -148,12 +138,10 @@ void Run::page_out(Nanoseconds now) {
   const wasm::Memory memory = instance_->memory();
   const auto bytes = memory.slice(0, memory.size_bytes());
   if (stack.empty() || !bytes || bytes->empty()) return;  // It is still being instantiated, or has nothing to page.
-  const bool for_nothing = std::exchange(came_back_, std::nullopt).has_value();
-  if (for_nothing) trusts_expectations_ = false;
   if (!paged_) paged_ = std::make_unique<paging::PagedMemory>(*options_.pages);
   const auto freed = paged_->page_out({.stack = stack, .unused_bytes = instance_->unused_stack_bytes(), .beside = instance_->beside_stack(), .memory = *bytes, .image_bytes = options_.module->info().memory_initial_bytes,
                                         .around_bytes = wasm::Instance::kAroundMemoryBytes},
-                                       for_nothing || slack_.idle());
+                                       slack_.idle());
   options_.pages->note_page_out_time(options_.clock.monotonic() - now);
   paged_bytes_ = paged_->stored_bytes();
   if (!freed) {
@@ -162,8 +150,7 @@ void Run::page_out(Nanoseconds now) {
     no_page_out_before_ = now + kPageOutRetry;
     return;
   }
-  if (page_outs_ > 0 && !for_nothing) touched_bytes_ = freed->resident_bytes;  // The first frees what the start has touched.
-  ++page_outs_;
+  if (page_outs_++ > 0) touched_bytes_ = freed->resident_bytes;  // The first frees what the start has touched.
   dirty_bytes_ = freed->written_bytes;
   resident_bytes_ = 0;
   rest_state_ = Rest::State::PagedOut;
@@ -184,15 +171,6 @@ Result<void> Run::page_in(bool& was_cold) {
   });
   if (back) set_awake(true);
   return back;
-}
-
-Task::Slice Run::come_back_ahead(Nanoseconds now) {
-  bool was_cold = false;
-  if (auto back = page_in(was_cold); !back) return end_lost(std::move(back.error()));
-  came_back_ = was_cold;
-  rest_state_ = Rest::State::Parked;
-  page_out_at_ = now + kExpectedFor;
-  return park_until(page_out_at_);
 }
 
 Task::Slice Run::end_lost(Error error) {
@@ -305,10 +283,10 @@ Task::Slice Run::run_slice() noexcept {
   } else if (instance_->state() == wasm::Instance::State::Parked) {
     ++wakeups_;
     last_wake_ns_ = options_.clock.realtime().count();
-    const bool was_paged_out = rest_state_ == Rest::State::PagedOut || came_back_;
-    bool was_cold = std::exchange(came_back_, std::nullopt).value_or(false);
+    const bool was_paged_out = rest_state_ == Rest::State::PagedOut;
+    bool was_cold = false;
     if (auto back = page_in(was_cold); !back) return end_lost(std::move(back.error()));
-    note_wake(now, cause ? cause->kind : wasi::WakeCause::Kind::Other, was_paged_out);
+    note_wake(now, cause ? cause->kind : wasi::WakeCause::Kind::Other);
     if (cause) begin_wake(std::move(*cause), woken_at, was_paged_out, was_cold);
   }
   const wasm::Instance::State state = resume();

@@ -78,8 +78,6 @@ class Run final : public Task {
   bool deliver_signal(int number);
   // Ends the guest whatever it does.
   void kill();
-  // It will most likely be woken within microseconds: if it is out, it comes back meanwhile. From within WorkerPool::expect() and expect_no_more().
-  void expect_wake();
   // If it is parked, or parks next: leave RAM, whatever the policy's time. A policy that says never is the caller's to respect.
   void request_page_out();
 
@@ -121,7 +119,7 @@ class Run final : public Task {
   Slice end(std::variant<wasm::Exit, Error> outcome);
   Slice stay_parked(Nanoseconds now);
   void note_park(Nanoseconds now);
-  void note_wake(Nanoseconds now, wasi::WakeCause::Kind kind, bool was_paged_out);
+  void note_wake(Nanoseconds now, wasi::WakeCause::Kind kind);
   std::optional<Nanoseconds> throttled_until(Nanoseconds now);
   // Why the parked guest must run now; unset: it need not. Arms the waker again first, so that nothing is missed.
   std::optional<wasi::WakeCause> why_run(Nanoseconds now);
@@ -133,7 +131,6 @@ class Run final : public Task {
   void page_out(Nanoseconds now);
   // The guest's memory and stack are there again. Errors: they are lost.
   Result<void> page_in(bool& was_cold);
-  Slice come_back_ahead(Nanoseconds now);
   // A guest whose memory is lost ends without running again.
   Slice end_lost(Error error);
   void set_awake(bool awake);
@@ -155,9 +152,6 @@ class Run final : public Task {
   std::atomic<wasm::Instance*> live_{nullptr};
   std::atomic<bool> stop_{false};
   std::atomic<bool> page_out_requested_{false};
-  std::atomic<bool> expected_{false};          // To be woken at once.
-  std::optional<bool> came_back_;              // Ahead of its wake-up, which has not come yet. True: its file was cold.
-  std::atomic<bool> trusts_expectations_{true};  // None was wrong since it was last woken.
   std::optional<Nanoseconds> page_out_at_;     // Monotonic; of the park under way.
   Nanoseconds no_page_out_before_{};           // After one that failed.
   std::optional<Nanoseconds> tidy_at_;         // When to see whether the module's code is still wanted.

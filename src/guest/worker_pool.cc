@@ -89,7 +89,7 @@ void WorkerPool::rouse(Worker& worker) {
 
 void WorkerPool::rouse_one() {
   if (std::exchange(lookout_, nullptr) != nullptr) {
-    queued_.store(true, std::memory_order_release);
+    look_out_.store(false, std::memory_order_release);
   } else if (Worker* worker = idle_worker()) {
     rouse(*worker);
   }
@@ -105,22 +105,16 @@ void WorkerPool::expect() {
     rouse(*lookout_);
   }
   expected_on_.store(options_.processor(), std::memory_order_relaxed);
-  queued_.store(false, std::memory_order_relaxed);
-  expected_.store(true, std::memory_order_release);
+  look_out_.store(true, std::memory_order_release);
 }
 
-void WorkerPool::expect_no_more() { expected_.store(false, std::memory_order_release); }
-
-void WorkerPool::run_ahead(Task& task) {
-  const std::lock_guard lock(mutex_);
-  if (lookout_ != nullptr && task.state_ == Task::State::Idle) enqueue(task);
-}
+void WorkerPool::expect_no_more() { look_out_.store(false, std::memory_order_release); }
 
 void WorkerPool::look_out(std::unique_lock<std::mutex>& lock, Worker& self) {
   lock.unlock();
   const Nanoseconds until = clock_.monotonic() + kLookOutMax;
   // On the processor of whoever expects it, looking out would keep him from what is expected: so in one of four (2 cores, Linux 6.18).
-  while (expected_.load(std::memory_order_acquire) && !queued_.load(std::memory_order_acquire) && options_.processor() != expected_on_.load(std::memory_order_relaxed) && clock_.monotonic() < until) pause_processor();
+  while (look_out_.load(std::memory_order_acquire) && options_.processor() != expected_on_.load(std::memory_order_relaxed) && clock_.monotonic() < until) pause_processor();
   lock.lock();
   if (lookout_ == &self) lookout_ = nullptr;
 }
@@ -189,19 +183,13 @@ void WorkerPool::settle(Task& task, Task::Slice slice) {
 void WorkerPool::work(Worker& self) {
   const std::shared_ptr<void> thread_context = options_.on_thread_start ? options_.on_thread_start() : nullptr;
   std::unique_lock lock(mutex_);
-  bool ran = false;
   while (!stopping_) {
     queue_due_tasks();
     if (queue_.empty()) {
-      if (std::exchange(ran, false) && nobody_looks_out()) {
-        queued_.store(false, std::memory_order_relaxed);
-        lookout_ = &self;
-      }
       if (lookout_ == &self) look_out(lock, self);
       else wait(lock, self);
       continue;
     }
-    ran = true;
     if (lookout_ == &self) lookout_ = nullptr;
     Task& task = *queue_.front();
     queue_.pop_front();

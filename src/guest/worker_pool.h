@@ -73,10 +73,8 @@ class WorkerPool final : Immovable {
   void start(std::shared_ptr<Task> task);
   void wake(Task& task);
   // A task will most likely be woken within microseconds: one idle worker gets up, and looks out for it until nothing is expected any more,
-  // at most for kLookOutMax. So does whoever has run a slice meanwhile.
+  // at most for kLookOutMax.
   void expect();
-  // It is this one, and what it has to do first can be done ahead: an idle one has a slice, if a worker is up for it. From within expect() and expect_no_more().
-  void run_ahead(Task& task);
   void expect_no_more();
 
   struct Counters {
@@ -98,7 +96,6 @@ class WorkerPool final : Immovable {
 
   void work(Worker& self);
   void enqueue(Task& task);                // With the mutex held.
-  bool nobody_looks_out() const { return lookout_ == nullptr && expected_.load(std::memory_order_acquire); }  // Though it should. With the mutex held.
   void rouse_one();                        // With the mutex held.
   Worker* idle_worker() const;             // With the mutex held.
   void rouse(Worker& worker);              // With the mutex held.
@@ -117,8 +114,7 @@ class WorkerPool final : Immovable {
   Worker* timekeeper_ = nullptr;
   Nanoseconds timekeeper_until_{};
   Worker* lookout_ = nullptr;              // Gets up or looks out, and nothing was queued since.
-  std::atomic<bool> expected_{false};      // Something is,
-  std::atomic<bool> queued_{false};        // and was queued since it began to look out.
+  std::atomic<bool> look_out_{false};      // It may go on: something is expected and nothing was queued.
   std::atomic<int> expected_on_{-1};       // The processor that expect() was called on.
   Counters counters_;
   bool stopping_ = false;

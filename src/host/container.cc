@@ -90,11 +90,6 @@ void Container::launch(ModuleStore::Module module) {
   lifecycle_.begin(services_.clock.monotonic());
   services_.log.info(lifecycle_.restarts() == 0 ? "guest started" : "guest restarted",
                      {{"guest", options_.display_name}, {"restarts", lifecycle_.restarts()}});
-  if (network != nullptr) {
-    network->on_event_coming([weak = std::weak_ptr(run_)] {
-      if (const auto run = weak.lock()) run->expect_wake();
-    });
-  }
   run_->start();
   start_probes(network);
 }
