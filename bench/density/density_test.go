@@ -128,6 +128,17 @@ func (b *bench) find(language, way string, copies int, distinct bool) *result {
 	return nil
 }
 
+// fewer is the run that one more copy is told from: the largest smaller one, for the first copies bring what all share.
+func (b *bench) fewer(language, way string, copies int, distinct bool) (found *result) {
+	for i := range b.results {
+		r := &b.results[i]
+		if r.Operator == language && r.Way == way && r.Copies < copies && (r.Distinct == distinct || r.Copies == 1) && r.Skipped == "" && (found == nil || r.Copies > found.Copies) {
+			found = r
+		}
+	}
+	return found
+}
+
 func (b *bench) goals(n int) {
 	ratio := func(name string, of, to *result, limit float64) {
 		if of != nil && to != nil {
@@ -201,8 +212,8 @@ func (b *bench) run(t *testing.T, language, way string, operators []harness.Oper
 			*bytes += w.plus
 			r.Cgroup = bytes
 		}
-		if one := b.find(language, way, 1, false); one != nil && len(operators) > 1 {
-			r.PerGuest = (float64(r.Idle.PSS+r.Idle.PageTables) - float64(one.Idle.PSS+one.Idle.PageTables)) / float64(len(operators)-1)
+		if fewer := b.fewer(language, way, len(operators), distinct); fewer != nil {
+			r.PerGuest = (float64(r.Idle.PSS+r.Idle.PageTables) - float64(fewer.Idle.PSS+fewer.Idle.PageTables)) / float64(len(operators)-fewer.Copies)
 		}
 		measure.Say("%s: %.1f MB, %.1f KiB a copy more, %d mappings, started in %.1f s", what, float64(r.Idle.PSS)/1e6, r.PerGuest/1024, r.Idle.Mappings, r.StartMS/1000)
 		if !loads {
