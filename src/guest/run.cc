@@ -116,9 +116,10 @@ Task::Slice Run::stay_parked(Nanoseconds now) {
       tidy_at_.reset();
       code_used_ = false;
       if (options_.module->guests_awake() == 0) options_.module->drop_code_pages(&options_.pages->scan());
-      options_.pages->trim_heap(now);
+      tidy_host_at_ = now;
     }
-    return park_until(tidy_at_);
+    if (tidy_host_at_ && now >= *tidy_host_at_) tidy_host_at_ = options_.pages->tidy_host(now);
+    return park_until(tidy_at_ ? tidy_at_ : tidy_host_at_);
   }
   if (options_.pages == nullptr) return park_until(std::nullopt);
   const bool due = page_out_at_ && now >= *page_out_at_;
@@ -130,7 +131,7 @@ Task::Slice Run::stay_parked(Nanoseconds now) {
   if (why_run(now)) return {Outcome::Again, {}};
   page_out(now);
   if (paged_ && paged_->lost()) return end_lost({ErrorCode::Unavailable, "the guest's memory was lost while it was to leave RAM: page file and mapping failed at once"});
-  return park_until(tidy_at_);
+  return park_until(tidy_at_ ? tidy_at_ : tidy_host_at_);
 }
 
 void Run::page_out(Nanoseconds now) {

@@ -155,6 +155,7 @@ class Run final : public Task {
   std::optional<Nanoseconds> page_out_at_;     // Monotonic; of the park under way.
   Nanoseconds no_page_out_before_{};           // After one that failed.
   std::optional<Nanoseconds> tidy_at_;         // When to see whether the module's code is still wanted.
+  std::optional<Nanoseconds> tidy_host_at_;    // And when the host is to be tidied, if that is this one's to do.
   bool code_used_ = false;                     // By a wake-up that did something, and it is not noted yet.
   bool awake_ = false;                         // Counted with the module.
   std::uint64_t touched_bytes_ = 0;            // What a wake-up made resident, as of the last page-out; 0 before there was one.

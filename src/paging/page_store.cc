@@ -49,9 +49,15 @@ void PageStore::report(const Error& error, Nanoseconds now) {
   log_.warning("a guest stays in RAM: its page-out has failed", {{"error", error.message}, {"more_of_these", unreported_.exchange(0)}});
 }
 
-void PageStore::trim_heap(Nanoseconds now) {
-  constexpr Nanoseconds kPause = std::chrono::seconds(10);
-  if (take_turn(no_trim_before_ns_, now, kPause)) ::malloc_trim(0);
+std::optional<Nanoseconds> PageStore::tidy_host(Nanoseconds now) {
+  if (take_turn(no_tidy_before_ns_, now, kTidyPause)) {
+    tidier_told_ = false;
+    ::malloc_trim(0);
+    own_code_.drop(*scan_);
+    return std::nullopt;
+  }
+  if (tidier_told_.exchange(true)) return std::nullopt;
+  return Nanoseconds(no_tidy_before_ns_.load());
 }
 
 PageStore::Counters PageStore::counters() const {

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "paging/disk.h"
+#include "paging/own_code.h"
 #include "paging/page_scan.h"
 
 namespace dormouse::paging {
@@ -56,8 +58,10 @@ class PageStore final : Immovable {
   void note_page_out_time(Nanoseconds took);
   // A page-out has failed: a line in the log, at most one a minute.
   void report(const Error& error, Nanoseconds now);
-  // What was freed on the host's own heap goes back to the kernel too; at most each ten seconds.
-  void trim_heap(Nanoseconds now);
+  // What is the host's own leaves RAM, too: freed heap, and code that was wanted at the start alone (OwnCode); at most each kTidyPause.
+  // Yields when to call again, if it is too early and nobody else has been told to.
+  static constexpr Nanoseconds kTidyPause = std::chrono::seconds(10);
+  std::optional<Nanoseconds> tidy_host(Nanoseconds now);
 
   // --- For PagedMemory ---
   Disk& disk() { return disk_; }
@@ -80,7 +84,9 @@ class PageStore final : Immovable {
   Log& log_;
   const std::unique_ptr<PageScan> scan_;
   MemoryAccount room_{options_.budget_bytes};
-  std::atomic<std::int64_t> silent_until_ns_{0}, no_trim_before_ns_{0};
+  const OwnCode own_code_;
+  std::atomic<std::int64_t> silent_until_ns_{0}, no_tidy_before_ns_{0};
+  std::atomic<bool> tidier_told_{false};
   std::atomic<std::uint64_t> unreported_{0};
   Tally tally_;
 };
