@@ -19,9 +19,9 @@ TEST(OwnCode, WhatIsMappedLeavesAndWhatRunsComesBack) {
   const OwnCode code;
   const std::uint64_t before = code.mapped_bytes(*scan);
   EXPECT_GT(before, 0U);
-  EXPECT_EQ(code.drop(*scan, before), 0U) << "no more than may be";
-  EXPECT_EQ(code.mapped_bytes(*scan), before);
-  EXPECT_EQ(code.drop(*scan, 0), before);
+  EXPECT_EQ(code.drop(*scan, ~std::uint64_t{0}), 0U) << "no more than may be";
+  EXPECT_GE(code.mapped_bytes(*scan), before);
+  EXPECT_GE(code.drop(*scan, 0), before);  // What has run since is mapped, too.
   const std::uint64_t after = code.mapped_bytes(*scan);
   EXPECT_GT(after, 0U) << "this runs";
   EXPECT_LT(after, before);
