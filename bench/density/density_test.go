@@ -166,12 +166,13 @@ func (b *bench) goals(n int) {
 	}
 }
 
-// emptyHost is what a host takes that has connected and waits, and has never loaded a module.
+// emptyHost is what a host takes at rest that has connected and waits, and has never loaded a module.
 func (b *bench) emptyHost(t *testing.T) (bytes uint64) {
 	t.Run("empty", func(t *testing.T) {
 		pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: waits}\nspec: {containers: [{name: c, image: " + filepath.Join(os.Getenv("EXAMPLES"), "chain-rust.wasm") + ", envFrom: [{configMapRef: {name: never}}]}]}\n"
 		h := measure.StartHost(t, nil, b.c.Kubeconfig, pod)
 		h.AwaitLine(t, "pod waits", time.Minute)
+		<-time.After(settle)
 		bytes = measure.MemoryOf(h.PID).PSS
 	})
 	return bytes

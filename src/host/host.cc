@@ -71,6 +71,7 @@ class Host final : Immovable {
   void apply(std::vector<pods::Pod> wanted);
   void start_pod(const std::string& name, pods::Pod pod);
   void start_next();
+  void tidy_later();
   void on_pod_changed();
   void settle();
   void stop_all();
@@ -102,6 +103,7 @@ class Host final : Immovable {
   StartQueue starts_;
   asio::steady_timer start_timer_{loop_};
   bool start_timer_armed_ = false;
+  asio::steady_timer tidy_timer_{loop_};
   std::unique_ptr<FileWatcher> watcher_;
   std::vector<std::string> manifest_paths_;
   std::unique_ptr<HttpServer> public_server_, admin_server_;
@@ -394,6 +396,16 @@ void Host::start_next() {
   });
 }
 
+// What pods' starts (and the host's own) have used leaves RAM once nothing has changed for a while. Guests that leave RAM see to it, too; but
+// there may be none.
+void Host::tidy_later() {
+  if (pages_ == nullptr) return;
+  tidy_timer_.expires_after(paging::PageStore::kTidyPause);
+  tidy_timer_.async_wait([this](boost::system::error_code problem) {
+    if (!problem && !stopping_ && pages_->tidy_host(clock_.monotonic())) tidy_later();
+  });
+}
+
 // Called from within pods; what it leads to may destroy them, so it happens later.
 void Host::on_pod_changed() {
   if (std::exchange(settle_posted_, true)) return;
@@ -423,6 +435,7 @@ void Host::settle() {
     }
   }
   start_next();
+  tidy_later();
   const auto all = [&](auto&& holds) { return std::ranges::all_of(pods_, [&](const auto& entry) { return entry.second.runner && holds(*entry.second.runner); }); };
   if (!all([](const PodRunner& pod) { return pod.ended() || pod.hopeless(); })) return;
   if (pods_.empty() && !stopping_) return;  // All were removed by a reload; others may come.

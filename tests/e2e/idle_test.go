@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,4 +70,50 @@ func TestParkedGuestsCauseNoWakeUps(t *testing.T) {
 	if idleFor < 2*time.Second {
 		t.Errorf("the measurement lasted %v: the machine is too slow for it to say anything", idleFor)
 	}
+}
+
+// The host's own code was wanted at its start. Nobody leaves RAM here who would see to it.
+func TestAnIdleHostsOwnCodeLeavesRAM(t *testing.T) {
+	c := harness.SharedCluster(t)
+	h := startHost(t, c, manifest(fixture{name: "resident", namespace: "default", module: guest(t, "idle")}), hostOptions{args: []string{"--sleep", "never"}})
+	h.awaitCount(t, `\| idle$`, 1, long)
+	atStart := mappedProgram(t, h.PID)
+	if atStart < 6<<20 {
+		t.Errorf("%d bytes of the program are mapped at the start: too few for this test to say anything", atStart)
+	}
+	eventually(t, long, func() string {
+		if now := mappedProgram(t, h.PID); now > 5<<20 {
+			return fmt.Sprintf("%d bytes of the program are mapped, %d were at the start", now, atStart)
+		}
+		return ""
+	})
+	h.metrics(t) // It still runs.
+}
+
+// mappedProgram is how much of a process's executable file, in bytes, is in its page tables.
+func mappedProgram(t *testing.T, pid int) (mapped uint64) {
+	t.Helper()
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofProgram, writable := false, false
+	for line := range strings.Lines(string(maps)) {
+		words := strings.Fields(line)
+		if len(words) > 1 && strings.Contains(words[0], "-") {
+			ofProgram, writable = words[len(words)-1] == program, strings.Contains(words[1], "w")
+		}
+		if ofProgram && !writable && words[0] == "Rss:" {
+			kilobytes, err := strconv.ParseUint(words[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mapped += kilobytes << 10
+		}
+	}
+	return mapped
 }
