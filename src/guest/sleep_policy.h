@@ -40,9 +40,9 @@ struct WakeInfo {
   bool was_paged_out = false;
 };
 
-// How long "immediately" waits: a reply to the guest's own request comes sooner than this (an API server answers a
-// GET in 1-5 ms), and paging out in the midst of a reconcile costs more than it frees.
-inline constexpr Nanoseconds kSettleTime = std::chrono::milliseconds(10);
+// How long "immediately" waits: a reply to the guest's own request comes sooner than this, and paging out in the midst of a
+// reconcile costs more than it frees. An API server answers a GET in 1-5 ms, and a write in 20 where two cores are busy (bench/chain).
+inline constexpr Nanoseconds kSettleTime = std::chrono::milliseconds(50);
 
 class SleepPolicy : Immovable {
  public:

@@ -250,7 +250,7 @@ bool Container::at_rest() const {
     case Lifecycle::State::BackOff: return true;
     default: break;
   }
-  return run_ && run_->rest().state != guest::Run::Rest::State::Running && services_.clock.monotonic() - run_->rest().since >= guest::kSettleTime;
+  return run_ && run_->rest().state != guest::Run::Rest::State::Running && services_.clock.monotonic() - run_->rest().since >= std::chrono::milliseconds(10);  // Not just between two requests of its start.
 }
 
 ContainerStatus Container::status() const {
