@@ -90,6 +90,35 @@ TEST_F(PageOutTest, SoItDoesWithEncryptedPages) {
   expect_nothing_left();
 }
 
+// Stays, and remembers what it was told of each park.
+class Told final : public SleepPolicy {
+ public:
+  std::optional<Nanoseconds> on_park(const ParkInfo& park) override {
+    const std::lock_guard lock(mutex_);
+    if (idled_.size() < kParks) idled_ += park.idled ? 'i' : '-';
+    if (idled_.size() == kParks && !std::exchange(full_, true)) enough_.set_value(idled_);
+    return std::nullopt;
+  }
+  void on_wake(const WakeInfo&) override {}
+  std::string first_parks() { return enough_.get_future().get(); }
+
+ private:
+  static constexpr std::size_t kParks = 9;
+  std::mutex mutex_;
+  std::string idled_;
+  bool full_ = false;
+  std::promise<std::string> enough_;
+};
+
+TEST_F(PageOutTest, ThePolicyIsToldWhoHasIdled) {
+  const auto told = std::make_shared<Told>();
+  sleep_ = told;
+  Started run = start("tick", {"1", "3"});  // A line at each third tick.
+  EXPECT_EQ(told->first_parks(), "-ii-ii-ii");
+  run.run->kill();
+  run.exit();
+}
+
 TEST_F(PageOutTest, LeavesRamWhenAskedToAndNotBefore) {
   sleep_ = nullptr;
   Started run = start("signals");

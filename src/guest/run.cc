@@ -88,7 +88,7 @@ void Run::note_park(Nanoseconds now) {
   stood_in_for_ = false;
   resume_at_ = process_->deadline();
   if (resume_at_) resume_at_ = slack_.resume_at(*resume_at_);
-  if (options_.sleep) page_out_at_ = options_.sleep->on_park({.now = now, .deadline = resume_at_, .resident_bytes = resident_bytes_});
+  if (options_.sleep) page_out_at_ = options_.sleep->on_park({.now = now, .deadline = resume_at_, .resident_bytes = resident_bytes_, .idled = slack_.idle()});
   parked_since_ns_ = now.count();
   rest_state_ = Rest::State::Parked;
 }

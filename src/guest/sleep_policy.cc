@@ -11,7 +11,8 @@ namespace {
 
 class PlannedSleep final : public SleepPolicy {
  public:
-  PlannedSleep(std::unique_ptr<Predictor> predictor, bool may_page_out) : predictor_(std::move(predictor)), may_page_out_(may_page_out) {}
+  PlannedSleep(std::unique_ptr<Predictor> predictor, bool may_page_out, bool waits_for_answers = false)
+      : predictor_(std::move(predictor)), may_page_out_(may_page_out), waits_for_answers_(waits_for_answers) {}
 
   std::optional<Nanoseconds> on_park(const ParkInfo& park) override {
     if (!std::exchange(started_, true)) last_event_ = park.now;
@@ -21,7 +22,7 @@ class PlannedSleep final : public SleepPolicy {
     expect_wake(park.deadline ? std::min(*park.deadline, event) : event);
     const Nanoseconds stay = predictor_->plan(wait).stay;
     if (stay >= kForever || (wait.until_deadline && stay >= *wait.until_deadline)) return std::nullopt;
-    return park.now + stay;
+    return waits_for_answers_ && park.idled ? park.now : park.now + stay;
   }
 
   void on_wake(const WakeInfo& wake) override {
@@ -36,6 +37,7 @@ class PlannedSleep final : public SleepPolicy {
  private:
   const std::unique_ptr<Predictor> predictor_;
   const bool may_page_out_;
+  const bool waits_for_answers_;  // And for nothing else: who has asked nothing need not stay.
   bool started_ = false;  // Before the first park nothing is known.
   Nanoseconds last_event_{};
 };
@@ -47,7 +49,7 @@ std::shared_ptr<SleepPolicy> make_sleep_policy(const pods::SleepMode& mode) {
   switch (mode.kind) {
     case Kind::Never: return std::make_shared<PlannedSleep>(make_keep_alive(kForever), false);
     case Kind::Pressure: return std::make_shared<PlannedSleep>(make_keep_alive(kForever), true);
-    case Kind::Immediately: return std::make_shared<PlannedSleep>(make_keep_alive(kSettleTime), true);
+    case Kind::Immediately: return std::make_shared<PlannedSleep>(make_keep_alive(kSettleTime), true, true);
     case Kind::Idle: return std::make_shared<PlannedSleep>(make_keep_alive(mode.idle), true);
     case Kind::Predictive: break;
   }

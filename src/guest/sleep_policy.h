@@ -25,6 +25,7 @@ struct ParkInfo {
   Nanoseconds now{};
   std::optional<Nanoseconds> deadline;  // When the guest's own timer wakes it.
   std::uint64_t resident_bytes = 0;     // What a page-out would free, more or less.
+  bool idled = false;                   // Its own timer woke it, and it did nothing: no answer is due.
 };
 
 enum class WakeCause : std::uint8_t {

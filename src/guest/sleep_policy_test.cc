@@ -43,6 +43,16 @@ TEST(SleepPolicy, ImmediatelyWaitsForAnAnswerOnly) {
   EXPECT_EQ(policy->on_park({.now = seconds(100), .deadline = seconds(100) + milliseconds(5)}), std::nullopt);
 }
 
+// A Go guest's tick has asked nothing, and 4 MB of it are mapped.
+TEST(SleepPolicy, ImmediatelyIsAtOnceForWhoHasIdled) {
+  const auto policy = make_sleep_policy({SleepMode::Kind::Immediately, {}});
+  EXPECT_EQ(policy->on_park({.now = seconds(100), .deadline = seconds(101), .idled = true}), seconds(100));
+  EXPECT_EQ(policy->on_park({.now = seconds(100), .deadline = seconds(101), .idled = false}), seconds(100) + kSettleTime);
+  EXPECT_EQ(policy->on_park({.now = seconds(100), .deadline = seconds(100) + milliseconds(5), .idled = true}), std::nullopt) << "not for a moment";
+  const auto idle = make_sleep_policy({SleepMode::Kind::Idle, seconds(1)});
+  EXPECT_EQ(idle->on_park({.now = seconds(100), .idled = true}), seconds(101));
+}
+
 // Events every ten minutes, whatever number of timer wake-ups lies between: the same lesson.
 TEST(SleepPolicy, WakeUpsByItsOwnTimerTeachNothingAboutEvents) {
   const auto with_timers = make_sleep_policy({SleepMode::Kind::Predictive, {}}), without = make_sleep_policy({SleepMode::Kind::Predictive, {}});
