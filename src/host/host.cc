@@ -387,6 +387,7 @@ void Host::start_next() {
       const auto found = pods_.find(name);
       if (found != pods_.end() && found->second.runner && !found->second.runner->stopping()) found->second.runner->start();
     }
+    tidy_later();
   }
   if (!starts_.busy() || std::exchange(start_timer_armed_, true)) return;
   start_timer_.expires_after(StartQueue::kLookEvery);
@@ -396,8 +397,8 @@ void Host::start_next() {
   });
 }
 
-// What pods' starts (and the host's own) have used leaves RAM once nothing has changed for a while. Guests that leave RAM see to it, too; but
-// there may be none.
+// What starts, the host's own and those of pods, have used leaves RAM a while after the last. Guests that leave RAM see to it, too; but there may
+// be none, or none but Go's, which are woken by their ticks.
 void Host::tidy_later() {
   if (pages_ == nullptr) return;
   tidy_timer_.expires_after(paging::PageStore::kTidyPause);
