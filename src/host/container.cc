@@ -250,7 +250,8 @@ bool Container::at_rest() const {
     case Lifecycle::State::BackOff: return true;
     default: break;
   }
-  return run_ && run_->rest().state != guest::Run::Rest::State::Running && services_.clock.monotonic() - run_->rest().since >= std::chrono::milliseconds(10);  // Not just between two requests of its start.
+  constexpr Nanoseconds kRest = std::chrono::milliseconds(10);  // Longer than between two requests of its start, mostly.
+  return run_ && run_->rest().state != guest::Run::Rest::State::Running && services_.clock.monotonic() - run_->rest().since >= kRest;
 }
 
 ContainerStatus Container::status() const {
